@@ -1,0 +1,5 @@
+"""`python -m picturebook`."""
+
+from picturebook.cli import main
+
+main()

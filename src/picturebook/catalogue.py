@@ -1,0 +1,49 @@
+"""The names that settings take."""
+
+from collections.abc import Callable
+
+from picturebook.config import RECIPES
+from picturebook.errors import OptionError, unknown_name
+
+
+def catalogue(what: str, pattern: str = "*") -> dict[str, str]:
+    """Names of one kind, each with a word about it; `pattern` (shell style) narrows models.
+
+    Raises:
+        OptionError: there is no such kind.
+    """
+    if what not in KINDS:
+        raise OptionError(unknown_name("list", what, KINDS))
+    return KINDS[what](pattern)
+
+
+def _models(pattern: str) -> dict[str, str]:
+    from picturebook.models.sources import list_image_encoders
+
+    return {name: "weights that come by pip" if name.startswith("package:") else "" for name in list_image_encoders(pattern)}
+
+
+def _recipes(pattern: str) -> dict[str, str]:
+    return {name: (recipe.options.__doc__ or "") for name, recipe in RECIPES.items()}
+
+
+def _objectives(pattern: str) -> dict[str, str]:
+    from picturebook.objectives import OBJECTIVES
+
+    return {name: (objective.__doc__ or "").splitlines()[0] for name, objective in OBJECTIVES.items()}
+
+
+def _texts(pattern: str) -> dict[str, str]:
+    return {
+        "classes": "one text per class, from text.template; a bank, or privileged as a picture's own text",
+        "column": "one text per picture, from a column of the table",
+        "none": "no words, for teacher.head.mode = 'learned' or 'linear'",
+    }
+
+
+KINDS: dict[str, Callable[[str], dict[str, str]]] = {
+    "models": _models,
+    "objectives": _objectives,
+    "recipes": _recipes,
+    "texts": _texts,
+}

@@ -1,0 +1,167 @@
+"""The command line: argv to one call."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from picturebook import __version__
+from picturebook.errors import PicturebookError
+
+app = typer.Typer(
+    name="picturebook",
+    help="Train image classifiers from the words beside their pictures. Start with `picturebook demo` or `init FOLDER`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override one setting; may be repeated.")]
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        typer.echo(f"picturebook {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of the user's errors too.")] = False,
+) -> None:
+    pass  # both are read before a command runs: --version by its callback, --debug by main()
+
+
+@app.command()
+def train(
+    settings: Annotated[Path, typer.Argument(metavar="RUN.toml")],
+    overrides: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+) -> None:
+    """Run one recipe: `picturebook train RUN.toml --set seed=1 --set out=runs/second`."""
+    from picturebook.config import load_options, run_recipe
+    from picturebook.terminal import Terminal, results_table
+
+    with Terminal() as terminal:
+        folder = run_recipe(load_options(settings, overrides or ()), resume=resume, reporter=terminal)
+    terminal.show(results_table(folder))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or a student folder.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder of pictures, a parquet file or a hub name.")],
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
+    as_json: Json = False,
+) -> None:
+    """Measure a run's student on labelled pictures: `picturebook evaluate runs/birds more_birds/`."""
+    from picturebook.config import cache_folder
+    from picturebook.evaluate import evaluate_folder
+    from picturebook.terminal import Terminal, evaluation_table
+
+    with Terminal(quiet=as_json) as terminal:
+        result = evaluate_folder(run, data, split=split, cache=cache_folder(), reporter=terminal)
+    _print(result.to_dict(), evaluation_table(result), as_json)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run or a student folder.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of pictures.")],
+    output_format: Annotated[str, typer.Option("--format", help="csv, jsonl or parquet.")] = "csv",
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; by default the terminal (csv and jsonl).")] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Classes per picture.")] = 1,
+) -> None:
+    """Name what is in pictures: `picturebook predict runs/birds photos/ --format jsonl --top 3`."""
+    from picturebook.predict import predict_files, write_predictions
+    from picturebook.terminal import Terminal
+
+    with Terminal(quiet=out is None) as terminal:
+        predictions = predict_files(model, images, top=top, reporter=terminal)
+    write_predictions(predictions, output_format=output_format, out=out, stream=sys.stdout)
+
+
+@app.command()
+def inspect(
+    target: Annotated[
+        str, typer.Argument(metavar="DATA|RUN", help="A folder of pictures, a parquet file, a hub name, or a run.")
+    ],
+    overrides: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Look at data before training (classes, counts, broken and duplicate files, words), or verify a run's files."""
+    from picturebook.config import cache_folder
+    from picturebook.inspection import inspect_target
+    from picturebook.terminal import Terminal, inspection_table
+
+    with Terminal(quiet=as_json) as terminal:
+        found = inspect_target(target, overrides=overrides or (), cache=cache_folder(), reporter=terminal)
+    _print(found, inspection_table(found), as_json)
+
+
+@app.command()
+def init(
+    data: Annotated[str, typer.Argument(metavar="DATA")],
+    out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("RUN.toml"),
+) -> None:
+    """Look at a folder of pictures and write a commented RUN.toml for it."""
+    from picturebook.config import cache_folder
+    from picturebook.start import write_run_file
+    from picturebook.terminal import Terminal
+
+    with Terminal() as terminal:
+        write_run_file(data, out, cache=cache_folder(), reporter=terminal)
+    typer.echo(f"Wrote {out}. Look it over, then: picturebook train {out}")
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(metavar="models|recipes|objectives|texts")],
+    pattern: Annotated[str, typer.Argument(help="Shell pattern, for models.")] = "*",
+    as_json: Json = False,
+) -> None:
+    """Names that settings take: `picturebook list models 'resnet*'`."""
+    from picturebook.catalogue import catalogue
+
+    rows = catalogue(what, pattern)
+    _print(rows, "\n".join(f"{name:<40} {note}".rstrip() for name, note in rows.items()), as_json)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the demo's runs.")] = Path("runs/demo"),
+    model: Annotated[
+        str, typer.Option("--model", help="Student and teacher's encoder: a timm name, or package:efficientnet-lite0.")
+    ] = "resnet10t",
+) -> None:
+    """The main job on real pictures and words from Python packages: baselines, teacher, student, table and report."""
+    from picturebook.demo import run_demo
+    from picturebook.terminal import Terminal
+
+    with Terminal() as terminal:
+        table = run_demo(out, model=model, reporter=terminal)
+    terminal.show(table)
+
+
+def _print(value: Any, table: Any, as_json: bool) -> None:
+    from picturebook.terminal import show
+
+    if as_json:
+        typer.echo(json.dumps(value, ensure_ascii=False))
+    else:
+        show(table)
+
+
+def main() -> None:
+    """Run a command; the user's mistakes are one sentence on stderr and exit code 2."""
+    if "--debug" in sys.argv[1:]:
+        app()
+    try:
+        app()
+    except PicturebookError as error:
+        typer.echo(f"picturebook: {error}", err=True)
+        sys.exit(2)

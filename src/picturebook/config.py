@@ -1,0 +1,119 @@
+"""Settings: a TOML file and --set overrides, checked as a whole, and written back as they were resolved.
+
+A new recipe is one file in `recipes/` and one line in RECIPES.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from picturebook.engine import build_accelerator
+from picturebook.errors import OptionError, PicturebookError, unknown_name
+from picturebook.options import apply_override, validate
+from picturebook.recipes import born_again, distil, image_text, supervised
+from picturebook.recipes.stages import RecipeOptions, Stages
+from picturebook.runs import RunFolder
+from picturebook.types import Reporter, Silence
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A recipe's settings and its function."""
+
+    options: type[RecipeOptions]
+    run: Callable[[Stages, Any], None]
+    text_column: Callable[[Any], str | None] = lambda options: None
+    """The table's column that the recipe reads; settings that cannot go together are refused here, before anything is done."""
+
+
+RECIPES = {
+    "born_again": Recipe(born_again.BornAgainRecipe, born_again.run),
+    "distil": Recipe(distil.DistilRecipe, distil.run),
+    "image_text": Recipe(image_text.ImageTextRecipe, image_text.run, image_text.text_column),
+    "supervised": Recipe(supervised.SupervisedRecipe, supervised.run),
+}
+
+
+def load_options(path: Path, overrides: Sequence[str] = ()) -> RecipeOptions:
+    """Read a run's settings.
+
+    Args:
+        path: the TOML file.
+        overrides: "a.b=value" each, the value as in TOML; a bare word is taken as text.
+
+    Raises:
+        OptionError: the file cannot be read, or a setting is unknown, misspelt or impossible.
+    """
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OptionError(f"There is no file {path}: write one with `picturebook init DATA`.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise OptionError(f"{path} is no TOML that can be read: {error}.") from None
+    for override in overrides:
+        apply_override(settings, override)
+    return parse_options(settings, source=str(path))
+
+
+def parse_options(settings: dict[str, Any], *, source: str) -> RecipeOptions:
+    """Check a run's settings, as they come from TOML.
+
+    Raises:
+        OptionError: a setting is unknown, misspelt or impossible; the message gives the path, `source` and the nearest name.
+    """
+    name = settings.get("recipe")
+    if not isinstance(name, str):
+        raise OptionError(f"{source}: need recipe = one of {', '.join(sorted(RECIPES))}, got {name!r}.")
+    if name not in RECIPES:
+        raise OptionError(f"{source}: {unknown_name('recipe', name, RECIPES)}")
+    return validate(RECIPES[name].options, settings, source=source)
+
+
+def dump_options(options: RecipeOptions) -> str:
+    """The resolved settings as TOML; settings that are None are left out, since TOML has no word for nothing."""
+    return tomlkit.dumps(_without_none(options.model_dump(mode="json")))
+
+
+def run_recipe(options: RecipeOptions, *, resume: bool = False, reporter: Reporter | None = None) -> RunFolder:
+    """Run a recipe into its folder; a finished run that is resumed is left as it is.
+
+    Raises:
+        PicturebookError: settings, data or models do not allow it.
+    """
+    recipe = RECIPES[options.model_dump()["recipe"]]
+    column = recipe.text_column(options)
+    reporter = reporter or Silence()
+    accelerator = build_accelerator(device=options.device, precision=options.precision)
+    folder = RunFolder(Path(options.out))
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            folder.start(resume=resume, resolved=dump_options(options))
+    if folder.finished:
+        reporter.say(f"{folder.path} is finished already.")
+        return folder
+    try:
+        stages = Stages(options, folder, accelerator, cache=cache_folder(options), text_column=column, reporter=reporter)
+        recipe.run(stages, options)
+    except PicturebookError:
+        if accelerator.is_main_process:
+            folder.discard_if_untouched()
+        raise
+    return folder
+
+
+def cache_folder(options: RecipeOptions | None = None) -> Path:
+    """Where canvases, tokens and text vectors are kept between runs."""
+    if options is not None and options.cache is not None:
+        return Path(options.cache)
+    return Path(os.environ.get("PICTUREBOOK_CACHE") or Path.home() / ".cache" / "picturebook")
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_none(part) for name, part in value.items() if part is not None}
+    return value

@@ -1,0 +1,1 @@
+"""Pictures, words and views: from files to batches."""

@@ -1,0 +1,149 @@
+"""Pictures in parquet files, and data sets of the Hugging Face hub, both read by `datasets`."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from picturebook.data.findings import Finding, first_names
+from picturebook.data.folders import stamp
+from picturebook.data.metadata import as_text
+from picturebook.data.rows import SPLIT_NAMES, ColumnOptions, Rows, check_named_columns, column_or_none, no_column, read_splits
+from picturebook.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def read_parquet(root: Path, columns: ColumnOptions) -> Rows:
+    """Read a parquet file, or a folder of them, whose names say the split ("train-00000-of-00001.parquet", "test/0.parquet").
+
+    Raises:
+        DataError: a file cannot be read, or lacks the image or label column; only some files' names say a split.
+    """
+    if root.is_file():
+        files, folder = {"train": [root.name]}, root.parent
+    else:
+        files, folder = _by_split(root), root
+    everything = tuple(name for names in files.values() for name in names)
+    paths = {split: [str(folder / name) for name in names] for split, names in files.items()}
+    return _read("parquet", str(root), columns, stamp(folder, everything), data_files=paths)
+
+
+def read_hub(name: str, columns: ColumnOptions) -> Rows:
+    """Read a data set of the hub, by "owner/name".
+
+    Raises:
+        DataError: it cannot be had, or lacks the image or label column.
+    """
+    return _read(name, name, columns, "")
+
+
+def parquet_names(root: Path) -> tuple[str, ...]:
+    """List the parquet files below a folder, but for metadata and hidden ones, sorted, relative to it."""
+    names = (path.relative_to(root).as_posix() for path in root.rglob("*.parquet"))
+    return tuple(sorted(name for name in names if not re.search(r"(^|/)(\.|metadata\.parquet$)", name)))
+
+
+def _by_split(root: Path) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = {}
+    for name in parquet_names(root):
+        words = [word for word in re.split(r"[^a-z]+", name.lower()) if word in SPLIT_NAMES]
+        files.setdefault(SPLIT_NAMES[words[0]] if words else "", []).append(name)
+    unnamed = files.pop("", [])
+    if unnamed and files:
+        raise DataError(
+            f"Some parquet files in {root} name no split ({first_names(unnamed)}) beside others that do: "
+            "put train, validation or test into every name, or into none."
+        )
+    return files or {"train": unnamed}
+
+
+def _read(path: str, source: str, columns: ColumnOptions, stamp: str, **arguments: Any) -> Rows:
+    parts, findings = _known_splits(_load(path, source, arguments), source)
+    present = tuple(dict.fromkeys(column for part in parts.values() for column in part.column_names))
+    for column in (columns.image, columns.label):
+        if column not in present:
+            raise DataError(f"{no_column(column, present, source)} Set data.columns.image or data.columns.label.")
+    check_named_columns(columns, present, source)
+    names = tuple(f"{split}/{index}" for split, part in parts.items() for index in range(len(part)))
+    splits = _column(parts, columns.split) or tuple(name.split("/")[0] for name in names)
+    return Rows(
+        names=names,
+        labels=_column(parts, columns.label) or ("",) * len(names),
+        texts=_column(parts, columns.text),
+        splits=column_or_none(read_splits(splits, names, source)),
+        groups=_column(parts, columns.group),
+        read=_Reader({split: _images(part, columns.image, source) for split, part in parts.items()}, names),
+        findings=findings,
+        columns=present,
+        source=source,
+        stamp=stamp,
+    )
+
+
+def _load(path: str, source: str, arguments: dict[str, Any]) -> "dict[str, Dataset]":
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError, DatasetsError
+
+    try:
+        return dict(load_dataset(path, **arguments))
+    except (OSError, ValueError, DatasetsError, DatasetGenerationError) as error:
+        cause = error.__cause__ or error
+        what = "as parquet" if arguments else "from the Hugging Face hub (and there is no such folder)"
+        raise DataError(f"{source} cannot be read {what}: {str(cause).splitlines()[0]}") from error
+
+
+def _known_splits(parts: "dict[str, Dataset]", source: str) -> "tuple[dict[str, Dataset], tuple[Finding, ...]]":
+    unknown = tuple(split for split in parts if split.lower() not in SPLIT_NAMES)
+    known = {split: part for split, part in parts.items() if split not in unknown and len(part)}
+    if not known:
+        raise DataError(f"{source} has no rows in train, validation or test; its splits are {', '.join(parts) or 'none'}.")
+    return known, (Finding("skipped", "none of train, validation and test", unknown, "split"),) if unknown else ()
+
+
+def _column(parts: "dict[str, Dataset]", column: str) -> tuple[str, ...] | None:
+    """Read a column of all splits as text; class numbers become class names. None where nothing is in it."""
+    from datasets import ClassLabel
+
+    texts: list[str] = []
+    for part in parts.values():
+        if column not in part.column_names:
+            texts += [""] * len(part)
+            continue
+        values = part.select_columns([column])[:][column]
+        feature = part.features[column]
+        if isinstance(feature, ClassLabel):
+            # -1 is the hub's way to leave a label out.
+            texts += ["" if value is None or value < 0 else feature.int2str(value) for value in values]
+        else:
+            texts += map(as_text, values)
+    return column_or_none(tuple(texts))
+
+
+def _images(part: "Dataset", column: str, source: str) -> "Dataset":
+    import pyarrow as pa
+    from datasets import Image
+
+    try:
+        return part.select_columns([column]).cast_column(column, Image(decode=False))
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise DataError(
+            f"The column {column!r} of {source} holds no pictures: expected bytes, got {part.features[column]}. "
+            "Set data.columns.image."
+        ) from error
+
+
+class _Reader:
+    """Original bytes by row."""
+
+    def __init__(self, parts: "dict[str, Dataset]", names: tuple[str, ...]) -> None:
+        self._parts = parts
+        self._names = names
+
+    def __call__(self, row: int) -> bytes:
+        split, index = self._names[row].split("/")
+        (image,) = self._parts[split][int(index)].values()
+        if image is None:
+            return b""
+        data: bytes | None = image["bytes"]
+        return Path(image["path"]).read_bytes() if data is None else data

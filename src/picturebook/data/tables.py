@@ -1,0 +1,160 @@
+"""Any data root to one table: names, ids, labels, texts, splits, groups, and a way to the bytes."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+from pydantic import Field
+
+from picturebook.data.findings import Finding, quantity
+from picturebook.data.folders import picture_names, read_folder, stamp
+from picturebook.data.hub import parquet_names, read_hub, read_parquet
+from picturebook.data.rows import ColumnOptions, Rows, no_column, sample_ids
+from picturebook.data.splits import SplitOptions
+from picturebook.errors import DataError, TextError
+from picturebook.options import Options
+from picturebook.types import UNLABELLED
+
+__all__ = ["ColumnOptions", "DataOptions", "Table", "read_table"]
+
+_SMALL_CLASS = 5
+
+
+class DataOptions(Options):
+    """Where the pictures are, and how they are read and split."""
+
+    root: str
+    """A folder, a parquet file, a folder of parquet files, or the name of a hub data set, "owner/name"."""
+    metadata: str | None = None
+    """Path of the metadata file, relative to the root; by default metadata.csv, .jsonl, .parquet or captions.csv in it."""
+    columns: ColumnOptions = ColumnOptions()
+    """What the metadata's columns are called."""
+    split: SplitOptions = SplitOptions()
+    """How pictures are split where the data do not say it."""
+    canvas_size: int = Field(default=64, ge=8)
+    """Height and width of the square to which each picture is decoded once, in pixels; at least what the student sees."""
+    max_broken_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of unreadable pictures past which reading stops."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """One row a picture, in the order of the names on disk or of the data set."""
+
+    names: tuple[str, ...]
+    """Path relative to the data root, or "<split>/<index>"."""
+    ids: Int64[np.ndarray, " rows"]
+    """64-bit hashes of the names."""
+    labels: Int64[np.ndarray, " rows"]
+    """Indices into `classes`, or UNLABELLED."""
+    classes: tuple[str, ...]
+    """Sorted."""
+    texts: tuple[str, ...] | None
+    """"" where a row has none; None where no row has one."""
+    splits: tuple[str, ...] | None
+    """"train", "val", "test" or "" a row; None where the data do not say it."""
+    groups: tuple[str, ...] | None
+    read: Callable[[int], bytes]
+    """Original bytes by row."""
+    findings: tuple[Finding, ...]
+    stamp: str = ""
+    """Changes when a picture's bytes may have changed; "" where only the bytes themselves tell."""
+
+
+def read_table(options: DataOptions, *, text_column: str | None = None) -> Table:
+    """Read the rows of a data root, without decoding a picture.
+
+    Args:
+        options: the data root and its layout.
+        text_column: a column of texts that must be there; None reads `options.columns.text` where there is one.
+
+    Raises:
+        DataError: the root, its metadata or its labels cannot be used.
+        TextError: a text column was asked for and is missing or empty.
+    """
+    columns = options.columns
+    asked = text_column or (columns.text if columns.text != ColumnOptions().text else None)
+    if asked is not None:
+        columns = columns.model_copy(update={"text": asked})
+    root = Path(options.root)
+    if root.is_dir() and _is_idx(root):
+        from picturebook.data.idx import read_idx_table
+
+        if asked is not None:
+            raise TextError(f"There is no column {asked!r}: IDX files hold no texts.")
+        files = tuple(sorted(path.name for path in root.iterdir() if path.is_file()))
+        return replace(read_idx_table(root), stamp=stamp(root, files))
+    rows = _rows(root, options, columns)
+    if asked is not None:
+        _check_texts(asked, rows)
+    return _table(rows, options.root)
+
+
+def _is_idx(root: Path) -> bool:
+    return any((root / name).is_file() for name in ("train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"))
+
+
+def _rows(root: Path, options: DataOptions, columns: ColumnOptions) -> Rows:
+    if root.is_file() and root.suffix.lower() != ".parquet":
+        raise DataError(f"data.root: {root} is a file; expected a folder, a .parquet file or the name of a hub data set.")
+    is_parquet = root.is_file() or (root.is_dir() and not picture_names(root)[0] and bool(parquet_names(root)))
+    is_hub = not root.exists() and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", options.root) is not None
+    if not root.exists() and not is_hub:
+        raise DataError(f"data.root: there is no folder or file {root}. Relative paths start at the working directory.")
+    if root.is_dir() and not is_parquet:
+        return read_folder(root, columns, options.metadata)
+    if options.metadata is not None:
+        raise DataError(
+            "data.metadata stands beside a folder of pictures; parquet files and hub data sets have their own columns."
+        )
+    return read_hub(options.root, columns) if is_hub else read_parquet(root, columns)
+
+
+def _check_texts(asked: str, rows: Rows) -> None:
+    if asked not in rows.columns:
+        raise TextError(no_column(asked, rows.columns, rows.source))
+    if rows.texts is None:
+        raise TextError(f"The text column {asked!r} of {rows.source} is empty in every row: fill it in, or name another.")
+
+
+def _table(rows: Rows, root: str) -> Table:
+    classes = tuple(sorted(set(rows.labels) - {""}))
+    if len(classes) < 2:
+        listing = f"the label {classes[0]!r}" if classes else "no label"
+        raise DataError(
+            f"All {quantity(len(rows.names), 'picture')} in {root} have {listing}; a classifier needs two classes or more. "
+            "Are the class folders one level below or above data.root?"
+        )
+    index = {name: number for number, name in enumerate(classes)} | {"": UNLABELLED}
+    ids = sample_ids(rows.names)
+    assert len(np.unique(ids)) == len(ids), "two names share a 64-bit hash"
+    return Table(
+        names=rows.names,
+        ids=ids,
+        labels=np.array([index[label] for label in rows.labels], dtype=np.int64),
+        classes=classes,
+        texts=rows.texts,
+        splits=rows.splits,
+        groups=rows.groups,
+        read=rows.read,
+        findings=(*rows.findings, *_notable(rows, classes)),
+        stamp=rows.stamp,
+    )
+
+
+def _notable(rows: Rows, classes: tuple[str, ...]) -> tuple[Finding, ...]:
+    counts = Counter(rows.labels)
+    small = tuple(name for name in classes if counts[name] < _SMALL_CLASS)
+    unlabelled = tuple(name for name, label in zip(rows.names, rows.labels, strict=True) if not label)
+    findings = [
+        Finding("warned", f"fewer than {_SMALL_CLASS} pictures", small, "class"),
+        Finding("warned", "no label", unlabelled),
+    ]
+    if rows.texts is not None:
+        without = tuple(name for name, text in zip(rows.names, rows.texts, strict=True) if not text)
+        findings.append(Finding("warned", "no text", without))
+    return tuple(finding for finding in findings if finding.names)

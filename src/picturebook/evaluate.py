@@ -1,0 +1,140 @@
+"""Numbers of a model on labelled pictures."""
+
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from picturebook.data.images import open_rgb
+from picturebook.data.loaders import evaluation_batches
+from picturebook.data.pictures import Pictures, load_pictures
+from picturebook.data.tables import DataOptions
+from picturebook.errors import ModelError, OptionError, unknown_name
+from picturebook.metrics import Evaluation, evaluate_logits
+from picturebook.models.artefact import load_student, timm_model_and_transform
+from picturebook.models.image_encoders import ImageEncoder
+from picturebook.runs import RunFolder
+from picturebook.types import UNLABELLED, Batch, Progress, Reporter, no_progress
+
+Model = Callable[[Batch], Float[Tensor, "batch classes"]]
+"""Batch → logits."""
+
+
+def student_logits(encoder: ImageEncoder) -> Model:
+    """The encoder as a Model."""
+
+    def model(batch: Batch) -> Tensor:
+        assert batch.images is not None
+        return encoder(batch.images)  # type: ignore[no-any-return]
+
+    return model
+
+
+@torch.no_grad()
+def collect_logits(model: Model, batches: Iterable[Batch]) -> Float[Tensor, "pictures classes"]:
+    """Logits of all batches, one after the other, in fp32 on the CPU."""
+    return torch.cat([model(batch).float().cpu() for batch in batches])
+
+
+def evaluate_rows(
+    model: Model, pictures: Pictures, rows: np.ndarray, *, image_size: int, device: torch.device, progress: Progress = no_progress
+) -> Evaluation:
+    """Evaluate on the labelled ones of `rows`; the interval resamples groups where the data have them."""
+    rows = rows[pictures.labels[rows] != UNLABELLED]
+    batches = evaluation_batches(pictures, rows, image_size=image_size, device=device)
+    logits = collect_logits(model, _counted(batches, len(rows), progress))
+    return evaluate_logits(logits, torch.from_numpy(pictures.labels[rows]), groups=_groups(pictures, rows))
+
+
+def evaluate_with_timm(student: Path, pictures: Pictures, rows: np.ndarray, *, batch_size: int = 128) -> Evaluation:
+    """Evaluate the artefact as someone without picturebook would: timm's model, timm's eval transform, the original files."""
+    rows = rows[pictures.labels[rows] != UNLABELLED]
+    model, transform = timm_model_and_transform(student)
+    logits = []
+    with torch.no_grad():
+        for start in range(0, len(rows), batch_size):
+            part = rows[start : start + batch_size]
+            logits.append(model(torch.stack([transform(open_rgb(pictures.read(int(row)))) for row in part])))
+    return evaluate_logits(torch.cat(logits), torch.from_numpy(pictures.labels[rows]), groups=_groups(pictures, rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """A trained student, ready to answer."""
+
+    encoder: ImageEncoder
+    classes: tuple[str, ...]
+    """Names in the order of the logits."""
+    canvas_size: int
+    """Side of the canvas that it was trained from, in pixels."""
+
+
+def open_classifier(path: Path) -> Classifier:
+    """The student of a finished run, or of a student folder itself.
+
+    Raises:
+        RunError, ModelError: there is none, or it is half written.
+    """
+    if (path / "run.toml").is_file():
+        run = RunFolder.open(path)
+        encoder, classes = load_student(run.student)
+        return Classifier(encoder.eval(), classes, tomllib.loads(run.settings.read_text(encoding="utf-8"))["data"]["canvas_size"])
+    if not path.is_dir():
+        raise ModelError(f"There is no run or student folder {path}.")
+    encoder, classes = load_student(path)
+    return Classifier(encoder.eval(), classes, encoder.image_size)
+
+
+def evaluate_folder(model: Path, data: str, *, split: str, cache: Path, reporter: Reporter) -> Evaluation:
+    """Evaluate a student on the labelled pictures of `data`, or on one split of them.
+
+    Raises:
+        ModelError: the data have classes that the student was not taught.
+        OptionError: there is no such split, or it is empty.
+    """
+    classifier = open_classifier(model)
+    with reporter.stage("decoding pictures") as progress:
+        pictures = load_pictures(DataOptions(root=data, canvas_size=classifier.canvas_size), cache=cache, progress=progress)
+    rows = _rows_of(pictures, split)
+    unknown = sorted(
+        {pictures.classes[label] for label in pictures.labels[rows] if label != UNLABELLED} - set(classifier.classes)
+    )
+    if unknown:
+        raise ModelError(
+            f"{data} has classes that {model} was not taught: {', '.join(unknown[:5])}. It knows {len(classifier.classes)}."
+        )
+    places = {name: index for index, name in enumerate(classifier.classes)}
+    numbers = np.array([places.get(name, UNLABELLED) for name in pictures.classes] + [UNLABELLED])
+    pictures = replace(pictures, labels=numbers[pictures.labels], classes=classifier.classes)
+    with reporter.stage("evaluating") as progress:
+        size, device = classifier.encoder.image_size, torch.device("cpu")
+        return evaluate_rows(
+            student_logits(classifier.encoder), pictures, rows, image_size=size, device=device, progress=progress
+        )
+
+
+def _rows_of(pictures: Pictures, split: str) -> np.ndarray:
+    if split == "all":
+        return np.arange(len(pictures.ids))
+    if split not in pictures.rows:
+        raise OptionError(unknown_name("split", split, [*pictures.rows, "all"]))
+    if len(pictures.rows[split]) == 0:
+        raise OptionError(f"The data have no {split} pictures.")
+    return pictures.rows[split]
+
+
+def _groups(pictures: Pictures, rows: np.ndarray) -> np.ndarray | None:
+    return None if pictures.groups is None else np.asarray(pictures.groups)[rows]
+
+
+def _counted(batches: Iterable[Batch], total: int, progress: Progress) -> Iterator[Batch]:
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        progress(done, total)

@@ -1,0 +1,108 @@
+"""The student on disk: a folder that timm loads without picturebook.
+
+`timm.create_model("local-dir:FOLDER", pretrained=True)` gives the student. Without `pretrained=True` timm gives the same
+architecture with random weights, and says nothing. timm's models do not normalise: its own transform (`timm.data`), made
+from the folder's pretrained_cfg, does.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import timm.data
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from picturebook.errors import ModelError
+from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
+from picturebook.models.sources import CONFIG_FILE, FOLDER_PREFIX, WEIGHTS_FILE, read_model_folder
+
+
+def save_student(encoder: ImageEncoder, folder: Path, *, label_names: Sequence[str]) -> None:
+    """Write config.json and model.safetensors (float32) in timm's schema, all or nothing; an older student is replaced.
+
+    Args:
+        encoder: only its timm model and what it says of its input are written.
+        folder: made if missing; may hold an older student and nothing else.
+        label_names: one different name a class, in the order of the logits.
+
+    Raises:
+        ModelError: label_names do not fit the classes, or the folder holds something else.
+    """
+    if len(set(label_names)) != len(label_names) or len(label_names) != encoder.num_classes:
+        raise ModelError(
+            f"Expected {encoder.num_classes} different label names, got {len(label_names)}: {list(label_names)[:8]}."
+        )
+    foreign = sorted({path.name for path in folder.iterdir()} - {CONFIG_FILE, WEIGHTS_FILE}) if folder.is_dir() else []
+    if foreign:
+        raise ModelError(f"{folder} holds {foreign[0]!r}, which is no part of a student, and would be lost: name a new folder.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        key: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous().clone()
+        for key, value in encoder.model.state_dict().items()
+    }
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
+        new, old = Path(work) / "new", Path(work) / "old"
+        new.mkdir()
+        save_file(state, new / WEIGHTS_FILE, metadata={"format": "pt"})
+        (new / CONFIG_FILE).write_text(json.dumps(_config(encoder, label_names), indent=2) + "\n", "utf-8")
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+
+
+def load_student(folder: Path) -> tuple[ImageEncoder, tuple[str, ...]]:
+    """Load a student in eval mode, and its label names in the order of its logits.
+
+    Raises:
+        ModelError: the folder is missing, half written, or its weights do not fit its config.
+    """
+    config = read_model_folder(folder)
+    size = config["pretrained_cfg"].get("input_size", (3, 224, 224))[-1]
+    classes = config["num_classes"]
+    encoder = create_image_encoder(f"{FOLDER_PREFIX}{folder}", num_classes=classes, image_size=size, pretrained=True)
+    names = tuple(config.get("label_names", ()))
+    if len(names) != classes:
+        raise ModelError(f"{folder / CONFIG_FILE} has {len(names)} label_names for {classes} classes: one a class is needed.")
+    return encoder.eval(), names
+
+
+def timm_model_and_transform(folder: Path) -> tuple[torch.nn.Module, Callable[[Any], Tensor]]:
+    """What a user without picturebook has: timm's model in eval mode, and timm's own transform from a PIL image.
+
+    Raises:
+        ModelError: as `load_student`.
+    """
+    model = load_student(folder)[0].model
+    transform: Callable[[Any], Tensor] = timm.data.create_transform(
+        **timm.data.resolve_model_data_config(model), is_training=False
+    )
+    return model, transform
+
+
+def _config(encoder: ImageEncoder, label_names: Sequence[str]) -> dict[str, Any]:
+    source = encoder.model.pretrained_cfg
+    return {
+        "architecture": encoder.architecture,
+        "num_classes": encoder.num_classes,
+        "num_features": encoder.token_width,
+        "label_names": list(label_names),
+        "model_args": encoder.model_args,
+        "pretrained_cfg": {
+            "input_size": [3, encoder.image_size, encoder.image_size],
+            "fixed_input_size": bool(source.get("fixed_input_size", False)),
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "crop_mode": "center",
+            "mean": encoder.mean.flatten().tolist(),
+            "std": encoder.std.flatten().tolist(),
+            "num_classes": encoder.num_classes,
+            "pool_size": None,
+            "first_conv": source.get("first_conv"),
+            "classifier": source.get("classifier"),
+        },
+    }

@@ -1,0 +1,251 @@
+"""Image encoders: any timm model behind RGB in [0, 1], with its tokens and its pooled features."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from hashlib import blake2b
+from inspect import signature
+from math import isqrt
+from typing import Any, TypeVar
+
+import timm
+import torch
+from jaxtyping import Float
+from timm.layers import PatchEmbed
+from torch import Tensor, nn
+from torch.nn import functional
+
+from picturebook.errors import ModelError
+from picturebook.models.packaged import load_image_package
+from picturebook.models.sources import ImageSource, find_image_source
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+class ImageEncoder(nn.Module):
+    """A timm model that takes RGB in [0, 1] of any size and gives logits, pooled features or tokens.
+
+    It resizes to its own `image_size` where the size differs (bicubic, clamped to [0, 1]) and normalises by its own
+    mean and std, so that encoders with other statistics can share a batch. timm's models do neither in `forward`.
+
+    Args:
+        model: a timm classifier.
+        name: what the user asked for.
+        model_args: the arguments that timm needs to build the same architecture again.
+        image_size: side of the model's square input, in pixels.
+        mean: of each channel, in [0, 1].
+        std: of each channel.
+
+    Attributes:
+        architecture: timm's name, without a tag.
+        num_classes: width of the logits.
+        token_width: width of a token (Dv).
+        feature_width: width of the pooled features, the classifier's input.
+        grid: (rows, columns) of the tokens; tokens are in row-major order.
+
+    Raises:
+        ModelError: the model gives no map of tokens or no row of logits for this image_size.
+    """
+
+    model: Any  # timm's models share methods that nn.Module does not declare
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        name: str,
+        model_args: Mapping[str, Any],
+        image_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)
+        self.name = name
+        self.architecture = str(self.model.pretrained_cfg["architecture"])
+        self.model_args = dict(model_args)
+        self.image_size = image_size
+        self.num_classes = int(self.model.num_classes)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+        self._layout, self.grid, self.token_width, self.feature_width = self._measure()
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
+        """Logits of RGB images in [0, 1]."""
+        logits: Tensor = self.model(self._prepare(images))
+        return logits
+
+    def forward_features(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch feature_width"]]:
+        """Logits, and the pooled features that the classifier sees, of RGB images in [0, 1]."""
+        features = self.model.forward_features(self._prepare(images))
+        return self.model.forward_head(features), self.model.forward_head(features, pre_logits=True)
+
+    def tokens(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tokens token_width"]:
+        """The last map before pooling, row by row (patch tokens only: class and register tokens are left out)."""
+        return self._flatten(self.model.forward_features(self._prepare(images)))
+
+    def _prepare(self, images: Tensor) -> Tensor:
+        size = (self.image_size, self.image_size)
+        if images.shape[-2:] != size:
+            # antialias averages when it shrinks, and has the kernel of PIL's bicubic (a = -0.5), which timm's weights know.
+            images = functional.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+    def _flatten(self, features: Tensor) -> Tensor:
+        if self._layout == "sequence":
+            return features[:, features.shape[1] - self.grid[0] * self.grid[1] :]
+        return features.flatten(1, 2) if self._layout == "NHWC" else features.flatten(2).transpose(1, 2)
+
+    @torch.no_grad()
+    def _measure(self) -> tuple[str, tuple[int, int], int, int]:
+        """Find layout and grid of the tokens, and the widths of tokens and pooled features, by looking at one image."""
+        was_training = self.model.training
+        self.model.eval()  # a look must not move batch statistics
+        try:
+            features = self.model.forward_features(self._prepare(torch.full((1, 3, self.image_size, self.image_size), 0.5)))
+            logits, pooled = self.model.forward_head(features), self.model.forward_head(features, pre_logits=True)
+        except Exception as error:  # each of timm's models refuses a size in its own way
+            reason = f"{_first_line(error)}. Look at image_size and model_args."
+            raise ModelError(f"{self.name!r} cannot classify images of {self.image_size} px: {reason}") from error
+        self.model.train(was_training)
+        if logits.shape != (1, self.num_classes) or pooled.ndim != 2:
+            raise ModelError(
+                f"{self.name!r} gives logits of shape {tuple(logits.shape)} from features of shape {tuple(pooled.shape)}: "
+                f"expected (1, {self.num_classes}) from one pooled vector. Look at model_args."
+            )
+        width = int(self.model.num_features)
+        num_prefix_tokens = int(getattr(self.model, "num_prefix_tokens", 0))  # only timm's ViTs state it
+        return *_find_grid(self.name, tuple(features.shape), width, num_prefix_tokens), width, pooled.shape[1]
+
+
+def create_image_encoder(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int,
+    model_args: Mapping[str, Any] | None = None,
+    pretrained: bool = False,
+    seed: int = 0,
+) -> ImageEncoder:
+    """Build an image encoder by name.
+
+    New weights are a function of `seed` alone; the global generator is neither read nor moved. With pretrained weights
+    the classifier is kept only when it has `num_classes` outputs already, else it is newly initialised from `seed`.
+
+    Args:
+        name: a timm name ("resnet10t", "timm/resnet50.a1_in1k"), "package:efficientnet-lite0", "local-dir:FOLDER"
+            (config.json and model.safetensors, as timm and picturebook write them) or a run folder with a student.
+        num_classes: width of the logits, at least 1.
+        image_size: side of the square input, at least 1; passed on as `img_size` to models whose input size is fixed.
+        model_args: more arguments of the timm model; they win over `image_size` and over a folder's own.
+        pretrained: load the weights too, not the architecture alone.
+        seed: of the initialisation.
+
+    Raises:
+        ModelError: no such name, arguments that the model does not take, weights that cannot be had or do not fit.
+    """
+    if num_classes < 1 or image_size < 1:
+        raise ModelError(f"num_classes and image_size need to be at least 1, got {num_classes} and {image_size}.")
+    source = find_image_source(name)
+    arguments = dict(source.model_args)
+    if source.has_fixed_size:
+        arguments["img_size"] = image_size
+    arguments |= dict(model_args or {})
+    size = arguments.get("img_size", image_size)
+    if not isinstance(size, int):
+        raise ModelError(f"model_args.img_size of {name!r} needs to be one whole number (inputs are square), got {size!r}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = _build(name, source, arguments, num_classes=num_classes, pretrained=pretrained and source.package is None)
+    if pretrained and source.package is not None:
+        load_image_package(model, source.package, keep_classifier=num_classes == source.package.num_classes)
+    _check_patches(name, model, size)
+    mean, std = (
+        (source.package.mean, source.package.std) if source.package else (model.pretrained_cfg[k] for k in ("mean", "std"))
+    )
+    return ImageEncoder(model, name=name, model_args=arguments, image_size=size, mean=mean, std=std)
+
+
+def freeze(module: AnyModule) -> AnyModule:
+    """Put `module` in eval mode for good, take its parameters off the gradient, and return it.
+
+    From here on its `train()` does nothing, so that an objective that holds it can call its own.
+    """
+    module.eval().requires_grad_(False)
+    module.train = partial(_stay, module)  # type: ignore[method-assign]
+    return module
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """Hex digest (blake2b, 16 bytes) of the names, dtypes, shapes and bytes of all of a module's parameters and buffers."""
+    digest = blake2b(digest_size=16)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _find_grid(name: str, shape: tuple[int, ...], width: int, num_prefix_tokens: int) -> tuple[str, tuple[int, int]]:
+    """Layout and (rows, columns) of features of one square image, by where the channels are."""
+    if len(shape) == 4 and shape[1] == width:
+        return "NCHW", shape[2:]
+    if len(shape) == 4 and shape[3] == width:
+        return "NHWC", shape[1:3]
+    if len(shape) == 3 and shape[2] == width:
+        num_tokens = shape[1] - num_prefix_tokens
+        side = isqrt(num_tokens)
+        if side and num_tokens - side * side <= 1:  # CaiT and XCiT lead with a class token that they do not state
+            return "sequence", (side, side)
+    raise ModelError(f"{name!r} gives features of shape {shape}: expected a map or a square of tokens of width {width}.")
+
+
+def _stay(module: AnyModule, mode: bool = True) -> AnyModule:
+    return module
+
+
+def _build(name: str, source: ImageSource, arguments: dict[str, Any], *, num_classes: int, pretrained: bool) -> Any:
+    if pretrained and not source.has_weights:
+        raise ModelError(
+            f"timm knows no weights for {name!r}. Choose a name of timm.list_pretrained(), or train it from scratch."
+        )
+    try:
+        return timm.create_model(source.timm_name, pretrained=pretrained, num_classes=num_classes, **arguments)
+    except OSError as error:
+        raise ModelError(
+            f"The weights of {name!r} are not on this machine and could not be fetched ({_first_line(error)}). "
+            "Connect once so that they are kept, name a folder (local-dir:FOLDER), or use package:efficientnet-lite0."
+        ) from error
+    except Exception as error:  # each of timm's models refuses arguments in its own way
+        raise ModelError(_refusal(name, source, arguments, error)) from error
+
+
+def _refusal(name: str, source: ImageSource, arguments: dict[str, Any], error: Exception) -> str:
+    """Say which argument timm refused: the ones the model's constructor does not have, or else all that were given."""
+    with torch.device("meta"):
+        model = timm.create_model(source.architecture, pretrained=False)
+    known = sorted(signature(type(model).__init__).parameters.keys() - {"self"})
+    unknown = [key for key in arguments if key not in known]
+    if unknown:
+        nearest = get_close_matches(unknown[0], known, n=1, cutoff=0.5)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else f" It takes {', '.join(known)}."
+        return f"{name!r} takes no argument {unknown[0]!r} (model_args).{hint}"
+    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "none"
+    return f"{name!r} cannot be built or loaded with model_args {given}: {_first_line(error)}."
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+
+
+def _check_patches(name: str, model: nn.Module, image_size: int) -> None:
+    """Refuse an image size that patches do not cover: timm would leave the rest of the picture out without a word."""
+    for module in model.modules():
+        if isinstance(module, PatchEmbed) and not module.dynamic_img_pad and image_size % module.patch_size[0]:
+            raise ModelError(
+                f"image_size {image_size} is no multiple of the {module.patch_size[0]} px patches of {name!r}: "
+                "change image_size, or patch_size in model_args."
+            )

@@ -1,0 +1,69 @@
+"""The base of every Options class, and how settings that a person wrote become one: checked, refused in sentences."""
+
+import tomllib
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from picturebook.errors import OptionError, unknown_name
+
+
+class Options(BaseModel):
+    """A part's settings. Subclasses stand in the file of the part that uses them, one docstring under each field."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def validate(model: type[AnyOptions], settings: dict[str, Any], *, source: str) -> AnyOptions:
+    """Check settings as they come from TOML.
+
+    Raises:
+        OptionError: a setting is unknown, misspelt or impossible: its path, `source`, and the nearest name or what is wrong.
+    """
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        raise OptionError("\n".join(f"{source}: {_sentence(model, detail)}" for detail in error.errors())) from None
+
+
+def apply_override(settings: dict[str, Any], override: str) -> None:
+    """Put "a.b=value" into nested settings, the value as in TOML; a bare word is taken as text.
+
+    Raises:
+        OptionError: it is not of that form, or goes through a value that is no table.
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise OptionError(f"--set {override!r}: need path.to.setting=value.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = path.strip().split(".")
+    table = settings
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise OptionError(f"--set {override!r}: {parent} is a value, not a table.")
+    table[last] = value
+
+
+def _sentence(model: type[Options], detail: Any) -> str:
+    path = [str(part) for part in detail["loc"]]
+    where = ".".join(path)
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: " + unknown_name("setting", path[-1], _names_beside(model, path[:-1]))
+    if detail["type"] == "missing":
+        return f"{where}: this setting is needed."
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}." if isinstance(detail["input"], dict) else f"{where}: {message}, got {detail['input']!r}."
+
+
+def _names_beside(model: Any, path: Sequence[str]) -> list[str]:
+    for part in path:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)

@@ -1,0 +1,76 @@
+"""Born-again networks (Furlanello et al., 2018, arXiv:1805.04770): each generation learns from the one before.
+
+teacher ← train(labels)
+for generation 1 … G:   student ← new weights, train(H(p of the generation before, q));   teacher ← student
+ensemble ← mean of the generations' probabilities
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from picturebook.evaluate import Model
+from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
+from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, SupervisedOptions
+from picturebook.recipes.encoders import TRAIN, load_classifier, teacher_logits, train_encoder
+from picturebook.recipes.outcome import finish
+from picturebook.recipes.stages import RecipeOptions, Stages
+from picturebook.teachers import ClassifierTeacher, MeanTeacher
+
+
+class GenerationZeroOptions(SupervisedOptions):
+    """The first teacher."""
+
+    run: str = TRAIN
+    """"train" to train it here, or the folder of a finished run with the same classes."""
+
+
+class BornAgainRecipe(RecipeOptions):
+    """The student learns from a trained network of its own architecture, and so on for some generations."""
+
+    recipe: Literal["born_again"] = "born_again"
+    """This recipe."""
+    generations: int = Field(1, ge=1, le=10)
+    """Students in a row; the last is the run's student."""
+    teacher: GenerationZeroOptions = GenerationZeroOptions()
+    """The first teacher."""
+    loss: SoftTargetOptions = SoftTargetOptions(temperature=1.0, label_weight=0.0)
+    """The paper's: the teacher's distribution at T = 1 and no label; label_weight = 0.5 is its BAN+L."""
+
+
+def run(stages: Stages, options: BornAgainRecipe) -> None:
+    """Train the generations; the teacher, every generation and their ensembles are evaluated beside the student."""
+    teacher = options.teacher
+    network = train_encoder(stages, teacher) if teacher.run == TRAIN else load_classifier(stages, teacher.run)
+    generations = [network]
+    for number in range(1, options.generations + 1):
+        generations.append(_next_generation(stages, options, generations[-1], number))
+    finish(stages, generations[-1], teachers=_models(generations))
+
+
+def _next_generation(stages: Stages, options: BornAgainRecipe, network: ImageEncoder, number: int) -> ImageEncoder:
+    width = network.feature_width if options.loss.with_representation else None
+    targets = stages.label(
+        f"targets-{number}",
+        ClassifierTeacher(network),
+        fingerprint={"teacher": weights_fingerprint(network)},
+        representation_width=width,
+    )
+    # The last generation starts from the weights that the student of any other recipe would have under this seed.
+    last = number == options.generations
+    student = stages.new_student("student" if last else f"generation-{number}")
+    stages.train(
+        "student" if last else f"generation-{number}",
+        SoftTargets(student, targets, options.loss, representation_width=width),
+        rows=stages.train_rows,
+        validate=stages.validation_of(student),
+    )
+    return student
+
+
+def _models(generations: list[ImageEncoder]) -> dict[str, Model]:
+    teachers = [ClassifierTeacher(network) for network in generations]
+    named = {f"generation {number}": teacher_logits(teacher) for number, teacher in enumerate(teachers[:-1])}
+    if len(teachers) > 2:
+        named["ensemble of the generations without the first teacher"] = teacher_logits(MeanTeacher(teachers[1:]))
+    return named | {"ensemble of the generations with the first teacher": teacher_logits(MeanTeacher(teachers))}

@@ -1,0 +1,71 @@
+"""Networks that teach: trained here first, taken from a run, or pretrained."""
+
+from pathlib import Path
+
+from picturebook.errors import ModelError
+from picturebook.evaluate import Model
+from picturebook.models.artefact import load_student, save_student
+from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
+from picturebook.models.sources import find_image_source
+from picturebook.objectives.soft_targets import Supervised, SupervisedOptions
+from picturebook.recipes.stages import Stages
+from picturebook.runs import RunFolder
+from picturebook.teachers import Teacher
+
+TRAIN = "train"
+"""Stands for: the student's architecture, trained first, in this run."""
+
+
+def check_encoder(name: str) -> None:
+    """Refuse an unknown teacher's name before anything is done.
+
+    Raises:
+        ModelError: there is no such encoder.
+    """
+    if name != TRAIN:
+        find_image_source(name)
+
+
+def train_encoder(stages: Stages, supervised: SupervisedOptions) -> ImageEncoder:
+    """Train the student's architecture on the labelled rows, with weights, order and views of its own."""
+    encoder = stages.new_student("encoder")
+    stages.train(
+        "encoder",
+        Supervised(encoder, supervised),
+        rows=stages.labelled_rows,
+        seed=stages.part_seed("encoder"),
+        validate=stages.validation_of(encoder),
+    )
+    if stages.accelerator.is_main_process:
+        save_student(encoder, stages.folder.teacher / "image_encoder", label_names=stages.pictures.classes)
+    return encoder
+
+
+def teacher_encoder(stages: Stages, name: str, *, image_size: int | None, supervised: SupervisedOptions) -> ImageEncoder:
+    """The teacher's image encoder by name: "train", a timm name or package: name with pretrained weights, or a run folder."""
+    if name == TRAIN:
+        return train_encoder(stages, supervised)
+    return create_image_encoder(
+        name,
+        num_classes=len(stages.pictures.classes),
+        image_size=image_size or stages.options.student.image_size,
+        pretrained=True,
+    ).to(stages.device)
+
+
+def load_classifier(stages: Stages, path: str) -> ImageEncoder:
+    """A finished run's student, as it answers.
+
+    Raises:
+        ModelError: its classes are not this run's, in this order.
+    """
+    encoder, classes = load_student(RunFolder.open(Path(path)).student)
+    if tuple(classes) != stages.pictures.classes:
+        differing = sorted(set(classes) ^ set(stages.pictures.classes)) or ["the same names in another order"]
+        raise ModelError(f"{path} knows other classes than these data ({', '.join(differing[:5])}): it cannot teach them.")
+    return encoder.to(stages.device)
+
+
+def teacher_logits(teacher: Teacher) -> Model:
+    """A teacher as a Model."""
+    return lambda batch: teacher(batch).logits

@@ -1,0 +1,135 @@
+"""A teacher in two parts: an image encoder that is never changed, and a head that is trained on its stored tokens."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from picturebook.engine import TrainOptions
+from picturebook.errors import DataError
+from picturebook.models.heads import Head
+from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
+from picturebook.models.saved_teacher import SavedTeacher, save_teacher
+from picturebook.objectives.image_text import HeadLossOptions, ImageText
+from picturebook.objectives.soft_targets import SupervisedOptions
+from picturebook.options import Options
+from picturebook.recipes.encoders import teacher_encoder
+from picturebook.recipes.stages import Stages, cache_key, short_hash
+from picturebook.stores.packed import PackedArray, PackedWriter
+from picturebook.teachers import HeadTeacher, StoredTeacher, TextTable, TokenTeacher
+
+
+class EncoderOptions(Options):
+    """The teacher's image encoder, which stays frozen."""
+
+    image_encoder: str = "train"
+    """A timm name or package: name (pretrained weights), a run folder, or "train": the student's architecture, trained first."""
+    image_size: int | None = Field(None, ge=8)
+    """Height and width that the encoder sees, in pixels; the student's by default, and views are enlarged to it."""
+    token_views: int = Field(4, ge=1, le=4)
+    """Views of each picture whose tokens are stored for the head's training."""
+    token_budget_gb: float = Field(4.0, gt=0.0)
+    """Disk that stored tokens may take, in 10^9 bytes; fewer views are stored when they would not fit."""
+    supervised: SupervisedOptions = SupervisedOptions()
+    """Loss of image_encoder = "train"."""
+
+
+class HeadTrainOptions(TrainOptions):
+    """The head's training, on stored tokens."""
+
+    epochs: int = Field(30, ge=1)
+    """Times each picture's tokens are seen."""
+
+
+@dataclass(frozen=True)
+class HeadParts:
+    """A frozen encoder with its stored tokens and, where pictures have words of their own, their vectors."""
+
+    encoder: ImageEncoder
+    tokens: PackedArray
+    texts: TextTable | None
+    fingerprint: dict[str, str]
+    """Of encoder, text encoder and words; the head's weights come when it is trained."""
+
+
+def encode_pictures(stages: Stages, options: EncoderOptions) -> tuple[ImageEncoder, PackedArray]:
+    """The teacher's image encoder and its tokens of every training row."""
+    encoder = teacher_encoder(stages, options.image_encoder, image_size=options.image_size, supervised=options.supervised)
+    encoder.eval()
+    stages.fingerprints["image encoder"] = weights_fingerprint(encoder)
+    return encoder, _encode_tokens(stages, encoder, options)
+
+
+def _encode_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions) -> PackedArray:
+    """The encoder's tokens of every training row, fp16, written once per encoder, views and data, ever."""
+    num_tokens, width = encoder.grid[0] * encoder.grid[1], encoder.token_width
+    num_views = _affordable_views(stages, num_tokens * width, options)
+    identity = {
+        **stages.view_fingerprint(),
+        "encoder": stages.fingerprints["image encoder"],
+        "encoder size": str(encoder.image_size),
+        "views stored": str(num_views),
+        "rows": short_hash(stages.pictures.ids[stages.train_rows].tobytes().hex()),
+    }
+    folder = stages.cache / "tokens" / cache_key(identity)
+    if stages.accelerator.is_main_process and not folder.is_dir():
+        with stages.timed("tokens"), stages.reporter.stage("encoding pictures") as progress:
+            writer = PackedWriter.start(
+                folder,
+                ids=stages.pictures.ids[stages.train_rows],
+                num_views=num_views,
+                record=(num_tokens, width),
+                dtype=np.float16,
+                fingerprint=identity,
+            )
+            with torch.no_grad(), stages.accelerator.autocast():
+                for batch in stages.replay(*writer.missing(), progress=progress):
+                    assert batch.images is not None
+                    tokens = encoder.tokens(batch.images)
+                    writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), tokens.float().cpu().numpy())
+            writer.finish()
+    stages.accelerator.wait_for_everyone()
+    return PackedArray.open(folder, identity)
+
+
+def _affordable_views(stages: Stages, values_a_view: int, options: EncoderOptions) -> int:
+    wanted = min(options.token_views, stages.options.train.distinct_views)
+    bytes_a_view = 2 * values_a_view * len(stages.train_rows)
+    affordable = int(options.token_budget_gb * 1e9 // bytes_a_view)
+    if affordable < 1:
+        raise DataError(
+            f"One view's image tokens take {bytes_a_view / 1e9:.1f} GB, the budget is {options.token_budget_gb} GB: "
+            "raise teacher.token_budget_gb, or lower teacher.image_size."
+        )
+    if affordable < wanted:
+        stages.reporter.say(
+            f"{affordable} instead of {wanted} views of image tokens are stored, to stay within {options.token_budget_gb} GB."
+        )
+    return min(wanted, affordable)
+
+
+def train_head(
+    stages: Stages, head: Head, parts: HeadParts, saved: SavedTeacher, options: TrainOptions, loss: HeadLossOptions
+) -> HeadTeacher:
+    """Train the head on the labelled rows' stored tokens and save it as `saved` says; the result is frozen."""
+    objective = ImageText(head, parts.tokens, texts=parts.texts, options=loss)
+    options = options.model_copy(update={"num_views": parts.tokens.num_views})
+    stages.train("head", objective, rows=stages.labelled_rows, options=options, on_tokens=True)
+    if stages.accelerator.is_main_process:
+        save_teacher(saved, head, stages.folder.teacher)
+    return HeadTeacher(parts.encoder, head, texts=parts.texts)
+
+
+def label_with_head(stages: Stages, head: Head, parts: HeadParts, *, representation_width: int | None) -> StoredTeacher:
+    """Store the head's targets: from the stored tokens when they hold every view that the student sees, else through the encoder."""
+    fingerprint = {**parts.fingerprint, "head": weights_fingerprint(head)}
+    on_tokens = parts.tokens.num_views >= stages.options.train.distinct_views
+    teacher: TokenTeacher | HeadTeacher
+    if on_tokens:
+        teacher = TokenTeacher(head, parts.tokens, texts=parts.texts)
+    else:
+        teacher = HeadTeacher(parts.encoder, head, texts=parts.texts)
+    return stages.label(
+        "targets", teacher, fingerprint=fingerprint, representation_width=representation_width, on_tokens=on_tokens
+    )

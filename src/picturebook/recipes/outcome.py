@@ -1,0 +1,83 @@
+"""The end of every recipe: the student as a timm model, its numbers beside its teacher's, and what they came from."""
+
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from picturebook.evaluate import Model, evaluate_rows, evaluate_with_timm, student_logits
+from picturebook.metrics import Evaluation
+from picturebook.models.artefact import save_student
+from picturebook.models.image_encoders import ImageEncoder
+from picturebook.recipes.stages import Stages
+from picturebook.runs import write_json
+from picturebook.types import UNLABELLED
+
+
+def finish(stages: Stages, student: ImageEncoder, *, teachers: dict[str, Model] | None = None) -> None:
+    """Save the student, evaluate it and its teachers on validation and test rows, and close the run.
+
+    `teachers` are named by what they may know ("teacher", "teacher with captions", "privileged teacher", …); the names go
+    beside their numbers wherever these are shown.
+    """
+    if stages.accelerator.is_main_process:
+        folder = stages.folder
+        write_json(folder.classes, list(stages.pictures.classes))
+        save_student(student, folder.student, label_names=stages.pictures.classes)
+        with stages.timed("evaluate"):
+            results = _evaluate(stages, student, teachers or {})
+        write_json(folder.provenance, _provenance(stages, student))
+        write_json(folder.results, results)
+        shutil.rmtree(folder.path / "stages", ignore_errors=True)
+    stages.accelerator.wait_for_everyone()
+
+
+def _evaluate(stages: Stages, student: ImageEncoder, teachers: dict[str, Model]) -> dict[str, Any]:
+    models = {"student": student_logits(student.eval()), **teachers}
+    results: dict[str, Any] = {"recipe": type(stages.options).__name__, "models": {}}
+    for split in ("val", "test"):
+        rows = stages.pictures.rows[split]
+        if not (stages.pictures.labels[rows] != UNLABELLED).any():
+            continue
+        for name, model in models.items():
+            with stages.reporter.stage(f"evaluating {name} on {split}") as progress:
+                evaluation = _evaluate_rows(stages, model, rows, progress)
+            results["models"].setdefault(name, {})[split] = evaluation.to_dict()
+        with stages.reporter.stage(f"evaluating through timm on {split}"):
+            timm_evaluation = evaluate_with_timm(stages.folder.student, stages.pictures, rows)
+        results["models"].setdefault("student through timm's transform", {})[split] = timm_evaluation.to_dict()
+    results["seconds"] = {stage: round(seconds, 2) for stage, seconds in stages.seconds.items()}
+    results["parameters"] = sum(parameter.numel() for parameter in student.parameters())
+    return results
+
+
+def _evaluate_rows(stages: Stages, model: Model, rows: np.ndarray, progress: Any) -> Evaluation:
+    size = stages.options.student.image_size
+    return evaluate_rows(model, stages.pictures, rows, image_size=size, device=stages.device, progress=progress)
+
+
+def _provenance(stages: Stages, student: ImageEncoder) -> dict[str, Any]:
+    packages = ("picturebook", "torch", "timm", "accelerate", "sentence-transformers", "transformers", "datasets", "numpy")
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "machine": {
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": str(stages.device),
+            "precision": stages.accelerator.mixed_precision,
+            "processes": stages.accelerator.num_processes,
+        },
+        "seed": stages.options.seed,
+        "fingerprints": stages.fingerprints,
+        "student": {"name": student.name, "model_args": student.model_args},
+        "rows": {split: len(rows) for split, rows in stages.pictures.rows.items()},
+        "findings": [
+            {"level": f.level, "kind": f.kind, "count": f.count, "names": f.names[:20]} for f in stages.pictures.findings
+        ],
+        "seconds": stages.seconds,
+    }

@@ -1,0 +1,247 @@
+"""What every recipe is made of: the settings they share, and the two primitives *train* and *label*."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from pydantic import Field
+
+from picturebook.data.findings import sentence
+from picturebook.data.loaders import TrainingBatches, ViewMaker
+from picturebook.data.pictures import Pictures, load_pictures
+from picturebook.data.tables import DataOptions
+from picturebook.data.views import ViewOptions
+from picturebook.engine import Training, TrainOptions, train
+from picturebook.errors import DataError
+from picturebook.evaluate import evaluate_rows, student_logits
+from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
+from picturebook.objective import Objective
+from picturebook.options import Options
+from picturebook.runs import RunFolder
+from picturebook.stores.targets import TargetStore, TargetWriter
+from picturebook.teachers import StoredTeacher, Teacher
+from picturebook.types import UNLABELLED, Batch, Progress, Reporter
+
+
+class StudentOptions(Options):
+    """The classifier that is wanted."""
+
+    model: str = "resnet18"
+    """A timm name; `picturebook list models` shows them."""
+    model_args: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of that timm model, e.g. { channels = [16, 32, 64, 128] }."""
+    init: str = "scratch"
+    """scratch (newly initialised, as in the paper), pretrained (timm's weights), or a run folder."""
+    image_size: int = Field(64, ge=8)
+    """Height and width that the student sees, in pixels."""
+
+
+class RecipeOptions(Options):
+    """What every recipe needs."""
+
+    seed: int = Field(0, ge=0)
+    """Fixes initialisation, order and views; equal seeds pair the arms of a study."""
+    out: str
+    """Run folder; must not exist."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train; auto takes what is there."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """auto is bf16 where the processor computes in it, else fp32."""
+    cache: str | None = None
+    """Folder of canvases, tokens and text vectors; by default $PICTUREBOOK_CACHE, else ~/.cache/picturebook."""
+    data: DataOptions
+    """The pictures."""
+    views: ViewOptions = ViewOptions()
+    """How pictures are varied for training."""
+    student: StudentOptions = StudentOptions()
+    """The classifier that is wanted."""
+    train: TrainOptions = TrainOptions()
+    """The student's training."""
+
+
+class Stages:
+    """One run's data, devices and folder, and the primitives that recipes order."""
+
+    def __init__(
+        self,
+        options: RecipeOptions,
+        folder: RunFolder,
+        accelerator: Accelerator,
+        *,
+        cache: Path,
+        text_column: str | None,
+        reporter: Reporter,
+    ) -> None:
+        self.options, self.folder, self.cache, self.reporter = options, folder, cache, reporter
+        self.accelerator, self.device = accelerator, accelerator.device
+        self.seconds: dict[str, float] = {}
+        self.fingerprints: dict[str, str] = {}
+        with accelerator.main_process_first(), self.timed("decode"), reporter.stage("decoding pictures") as progress:
+            self.pictures: Pictures = load_pictures(options.data, cache=cache, text_column=text_column, progress=progress)
+        self.fingerprints["data"] = self.pictures.fingerprint
+        for finding in self.pictures.findings:
+            reporter.say(sentence(finding))
+        self.maker = ViewMaker(self.pictures, options.views, options.student.image_size, options.seed, self.device)
+        self.new_student()  # an unknown model or argument is refused now, not after the teacher's hours
+
+    @property
+    def train_rows(self) -> np.ndarray:
+        """Rows to train on, unlabelled ones too."""
+        return self.pictures.rows["train"]
+
+    @property
+    def labelled_rows(self) -> np.ndarray:
+        """Rows to train on that have a label.
+
+        Raises:
+            DataError: there are none.
+        """
+        rows: np.ndarray = self.train_rows[self.pictures.labels[self.train_rows] != UNLABELLED]
+        if len(rows) == 0:
+            raise DataError("No training picture has a label: this recipe needs some.")
+        if len(rows) < len(self.train_rows):
+            self.reporter.say(f"{len(self.train_rows) - len(rows)} pictures without a label are left out where labels teach.")
+        return rows
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the block's seconds to the stage's."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def part_seed(self, part: str) -> int:
+        """A seed of a part's own, so that a teacher and a student of one architecture start from different weights."""
+        digest = hashlib.blake2b(f"{self.options.seed}/{part}".encode(), digest_size=4).digest()
+        return int.from_bytes(digest, "big") >> 1
+
+    def new_student(self, part: str = "student") -> ImageEncoder:
+        """The student's architecture with the weights that `student.init` says; scratch weights depend on seed and part alone."""
+        student = self.options.student
+        name = student.init if student.init not in ("scratch", "pretrained") else student.model
+        return create_image_encoder(
+            name,
+            num_classes=len(self.pictures.classes),
+            image_size=student.image_size,
+            model_args=dict(student.model_args) if name == student.model else None,
+            pretrained=student.init != "scratch",
+            seed=self.part_seed(part),
+        ).to(self.device)
+
+    def train(
+        self,
+        name: str,
+        objective: Objective,
+        *,
+        rows: np.ndarray,
+        options: TrainOptions | None = None,
+        on_tokens: bool = False,
+        seed: int | None = None,
+        validate: Callable[[], dict[str, float]] | None = None,
+    ) -> None:
+        """Train the objective on `rows`, from where an interrupted try stopped.
+
+        `on_tokens` leaves the pictures unread. `seed` gives a teacher an order and views of its own; by default they are
+        the run's, which are the views that are labelled.
+        """
+        options = options or self.options.train
+        seed = self.options.seed if seed is None else seed
+        batches = TrainingBatches(
+            replace(self.maker, seed=seed),
+            rows,
+            batch_size=options.batch_size,
+            epochs=options.epochs,
+            num_views=options.distinct_views,
+            seed=seed,
+            share=(self.accelerator.process_index, self.accelerator.num_processes),
+            with_images=not on_tokens,
+        )
+        with self.timed(name), self.reporter.stage(f"training {name}") as progress:
+            training = Training(name, objective.to(self.device), batches, options, seed, validate, progress)
+            train(training, run=self.folder, accelerator=self.accelerator)
+
+    def validation_of(self, model: ImageEncoder) -> Callable[[], dict[str, float]] | None:
+        """Accuracy and NLL on the validation rows, for the training's log; None when there are no such rows."""
+        rows = self.pictures.rows["val"]
+        if not (self.pictures.labels[rows] != UNLABELLED).any():
+            return None
+
+        def validate() -> dict[str, float]:
+            with self.accelerator.autocast():
+                result = evaluate_rows(
+                    student_logits(model.eval()),
+                    self.pictures,
+                    rows,
+                    image_size=self.options.student.image_size,
+                    device=self.device,
+                )
+            return {"val_accuracy": result.accuracy, "val_nll": result.nll}
+
+        return validate
+
+    def label(
+        self,
+        name: str,
+        teacher: Teacher,
+        *,
+        fingerprint: Mapping[str, str],
+        representation_width: int | None = None,
+        on_tokens: bool = False,
+    ) -> StoredTeacher:
+        """Store the teacher's targets for every training row in every view that the student will see.
+
+        `fingerprint` says what the teacher is; views, data and class order are added here. Written by the first process,
+        read by all.
+        """
+        identity = {**fingerprint, **self.view_fingerprint(), "classes": short_hash("\n".join(self.pictures.classes))}
+        folder = self.folder.stage(name)
+        if self.accelerator.is_main_process and not (folder / "logits").is_dir():
+            with self.timed(name), self.reporter.stage(f"labelling {name}") as progress:
+                writer = TargetWriter(
+                    folder,
+                    identity,
+                    ids=self.pictures.ids[self.train_rows],
+                    num_views=self.options.train.distinct_views,
+                    num_classes=len(self.pictures.classes),
+                    representation_width=representation_width,
+                )
+                with torch.no_grad(), self.accelerator.autocast():
+                    for batch in self.replay(*writer.missing(), progress=progress, with_images=not on_tokens):
+                        writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), teacher(batch))
+                writer.finish()
+        self.accelerator.wait_for_everyone()
+        return StoredTeacher(TargetStore(folder, identity, with_representation=representation_width is not None))
+
+    def replay(
+        self, ids: np.ndarray, views: np.ndarray, *, progress: Progress, with_images: bool = True, batch_size: int = 128
+    ) -> Iterator[Batch]:
+        """Batches of the given (id, view) pairs, in their order: the very views that a training shows."""
+        order = np.argsort(self.pictures.ids)
+        rows = order[np.searchsorted(self.pictures.ids[order], ids)]
+        for start in range(0, len(rows), batch_size):
+            part = slice(start, start + batch_size)
+            yield self.maker.batch(rows[part], views[part], with_images=with_images)
+            progress(min(start + batch_size, len(rows)), len(rows))
+
+    def view_fingerprint(self) -> dict[str, str]:
+        """What a view is a function of, but for id and number."""
+        options = self.options
+        settings = f"{options.views.model_dump_json()} side {options.student.image_size} canvas {options.data.canvas_size}"
+        return {"views": short_hash(settings), "view seed": str(options.seed), "data": self.pictures.fingerprint}
+
+
+def cache_key(fields: Mapping[str, str]) -> str:
+    """A folder name for a fingerprint."""
+    return short_hash("\n".join(f"{name}={value}" for name, value in sorted(fields.items())))
+
+
+def short_hash(text: str) -> str:
+    """24 hexadecimal digits that stand for a text."""
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

@@ -1,0 +1,116 @@
+"""The page: one HTML file that needs nothing else, neither network nor script."""
+
+import base64
+import hashlib
+import math
+import os
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from picturebook.errors import RunError
+from picturebook.report import attention, plots, wording
+from picturebook.report.content import Arm, Curve, Report
+from picturebook.report.svg import SERIES_DARK, SERIES_LIGHT
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write the report as one self-contained HTML file; equal reports give equal bytes.
+
+    The file opens from disk without network, and its own content policy forbids it to fetch anything. Folders on the way
+    are made, and the file appears whole or not at all.
+
+    Raises:
+        RunError: `path` is a folder.
+    """
+    if path.is_dir():
+        raise RunError(
+            f"Expected a file name for the report, got the folder {path}: name a file in it, such as {path / 'report.html'}."
+        )
+    page = render_page(report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as file:
+        unfinished = Path(file.name)
+        try:
+            file.write(page)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            unfinished.unlink()
+            raise
+    unfinished.chmod(0o644)  # temporary files start private, and reports are passed on
+    unfinished.replace(path)
+
+
+def render_page(report: Report) -> str:
+    """Give the page as text. Every word of the report is escaped: markup in a caption is shown, never run."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("picturebook", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": wording.percent, "duration": wording.duration, "decimals": wording.decimals}
+    environment.globals["interval"] = wording.interval
+    script = resources.files("picturebook.report").joinpath("sort.js").read_text(encoding="utf-8")
+    figures = {name: Markup(figure) for name, figure in _figures(report).items()}  # noqa: S704 (Matplotlib's, words escaped)
+    page = environment.get_template("template.html.jinja").render(
+        report=report,
+        rows=_rows(report),
+        figures=figures,
+        cards=[(card, attention.plain_picture(card), attention.attention_overlay(card)) for card in report.attention],
+        heat_key=", ".join(attention.heat_key()),
+        num_tests=sorted({arm.num_test for arm in report.arms}),
+        span=plots.accuracy_span(report.arms, report.majority),
+        total_seconds=sum(seconds for _, seconds in report.cost),
+        colours=list(enumerate(zip(SERIES_LIGHT, SERIES_DARK, strict=True))),
+        script=Markup(script),  # noqa: S704 (a file of ours)
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return page.rstrip() + "\n"
+
+
+def _figures(report: Report) -> dict[str, str]:
+    labels = {arm.name: arm.label for arm in report.arms}
+    figures = {}
+    if report.arms:
+        figures["intervals"] = plots.interval_plot(report.arms, report.majority, name="intervals")
+    if _drawable(report.curves_accuracy):
+        figures["accuracy"] = plots.learning_curves(
+            report.curves_accuracy, name="accuracy", title="Validation accuracy by epoch", quantity="accuracy", labels=labels
+        )
+    if _drawable(report.curves_loss):
+        figures["loss"] = plots.learning_curves(
+            report.curves_loss, name="loss", title="Training loss by epoch", quantity="loss", labels=labels
+        )
+    return figures
+
+
+def _drawable(curves: tuple[Curve, ...]) -> bool:
+    return any(math.isfinite(epoch) and math.isfinite(value) for curve in curves for epoch, value in curve.points)
+
+
+def _rows(report: Report) -> list[dict[str, Any]]:
+    """Give each arm with its place on the in-cell bar, in percent of the bar's width."""
+    low, high = plots.accuracy_span(report.arms, report.majority)
+
+    def place(value: float) -> float:
+        return round(100 * min(max((value - low) / (high - low), 0.0), 1.0), 2)
+
+    def bar(arm: Arm) -> dict[str, float] | None:
+        if not all(map(math.isfinite, (arm.low, arm.accuracy, arm.high))):
+            return None
+        return {"start": place(arm.low), "width": round(place(arm.high) - place(arm.low), 2), "dot": place(arm.accuracy)}
+
+    best = max((arm.accuracy for arm in report.arms if math.isfinite(arm.accuracy)), default=math.nan)
+    return [
+        {"arm": arm, "bar": bar(arm), "best": arm.accuracy == best, "series": i % len(SERIES_LIGHT)}
+        for i, arm in enumerate(report.arms)
+    ]

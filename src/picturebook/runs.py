@@ -1,0 +1,174 @@
+"""The run folder: what was asked for, what came out, and what is needed to go on after an interruption.
+
+runs/birds/
+    run.toml           the resolved settings; `picturebook train runs/birds/run.toml --set out=…` runs them again
+    classes.json       class names in the order of the logits
+    provenance.json    versions, seeds, threads, fingerprints, seconds per stage
+    metrics.jsonl      one line an epoch
+    results.json       evaluations, written at the end: a run with this file is finished
+    student/           a timm model: config.json and model.safetensors
+    teacher/           head and texts of an image-text teacher
+    stages/NAME/       what is needed to resume a stage; emptied when the run is finished
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from picturebook.errors import RunError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that picturebook wrote; a missing or broken one is a RunError."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: the run was not finished, or this is no run folder.") from None
+    except ValueError as error:
+        raise RunError(f"{path} is not whole ({error}): run again, or take another run folder.") from None
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Fill a temporary folder; it takes the name `folder` when the block ends without an error."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield temporary
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A run's files by name."""
+
+    path: Path
+
+    def start(self, *, resume: bool, resolved: str) -> None:
+        """Make the folder and write the resolved settings, or take up an interrupted run with the same settings.
+
+        Raises:
+            RunError: the folder holds something and `resume` is off, or its settings differ from `resolved`.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file: `out` must name a folder.")
+        if not self.path.is_dir() or not any(self.path.iterdir()):
+            write_atomically(self.settings, resolved.encode())
+        elif not resume:
+            raise RunError(f"{self.path} exists already: take another `out`, go on with --resume, or remove it.")
+        elif not self.settings.is_file():
+            raise RunError(f"{self.path} holds files but no run.toml: it is no run folder; take another `out`.")
+        elif self.settings.read_text(encoding="utf-8") != resolved:
+            raise RunError(f"{self.path} was started with other settings ({self.settings}): resume needs the same ones.")
+
+    def discard_if_untouched(self) -> None:
+        """Remove the folder of a run that was refused before it trained anything, so that the next try finds it free."""
+        if not any(self.path.glob("stages/*/*")) and not self.student.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """A finished run.
+
+        Raises:
+            RunError: there is no run, or it did not reach its end.
+        """
+        folder = cls(path)
+        if not path.is_dir():
+            raise RunError(f"There is no run folder {path}.")
+        if not folder.settings.is_file():
+            raise RunError(f"{path} holds no run.toml: it is no run folder.")
+        if not folder.finished:
+            raise RunError(f"{path} is half written: go on with `picturebook train {folder.settings} --resume`.")
+        return folder
+
+    @property
+    def settings(self) -> Path:
+        return self.path / "run.toml"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def classes(self) -> Path:
+        return self.path / "classes.json"
+
+    @property
+    def provenance(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def student(self) -> Path:
+        return self.path / "student"
+
+    @property
+    def teacher(self) -> Path:
+        return self.path / "teacher"
+
+    @property
+    def finished(self) -> bool:
+        return self.results.is_file()
+
+    def stage(self, name: str) -> Path:
+        """The folder of one stage, made when it is missing."""
+        folder = self.path / "stages" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Every whole line of metrics.jsonl; a line cut off by an interruption is left out."""
+        if not self.metrics.is_file():
+            return []
+        lines = []
+        for text in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                continue
+        return lines
+
+    def forget_metrics_after(self, stage: str, step: int) -> None:
+        """Drop the lines of `stage` past `step`, which a resumed stage will write again."""
+        kept = [line for line in self.read_metrics() if line["stage"] != stage or line["step"] <= step]
+        write_atomically(self.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())

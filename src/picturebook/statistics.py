@@ -1,0 +1,185 @@
+"""Intervals and tests over images, groups and seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+from scipy import stats
+
+Values = Sequence[float] | np.ndarray
+
+_COUNTS_AT_ONCE = 4_000_000
+"""Bootstrap counts held in memory: 32 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and the ends of its interval, in the unit of the values."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """The mean of a − b over pairs, its interval and the two-sided p-value of "the mean is 0"."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    correlation: float | None
+    """Pearson's, between a and b: what pairing bought. None where a or b does not vary."""
+    n: int
+
+
+def bootstrap_interval(
+    values: Values,
+    *,
+    clusters: Sequence[object] | np.ndarray | None = None,
+    level: float = 0.95,
+    num: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap of a mean, over values or over clusters of them (Efron & Tibshirani 1993, chapter 13).
+
+    With clusters (near-duplicates, pictures of one bird, frames of one film) whole clusters are drawn, as many as there
+    are, and a draw's mean is its sum over its size: values of one cluster stand or fall together, and the interval is as
+    wide as that makes it.
+
+    Two warnings. Where all values are equal the interval has no width, which is no proof of certainty: with an error
+    rate of 14 %, still one set of 20 images in twenty comes out all right. With few units it is too narrow (5 units: it
+    covers some 83 %, not 95 %), so use `t_interval` over seeds.
+
+    Args:
+        values: [n], any unit, finite; the order does not matter.
+        clusters: [n], a label of each value's cluster, or None where each value is its own.
+        level: the share of repetitions that the interval is to cover, in (0, 1).
+        num: draws, at least 1; below some hundreds the ends are rough.
+        seed: of the draws; the same seed gives the same interval.
+
+    Raises:
+        ValueError: fewer than 2 values or clusters, a value that is not finite, or another length of clusters.
+    """
+    array = _finite(values)
+    sums, sizes = _cluster_totals(array, clusters)
+    unit = "values" if clusters is None else "clusters"
+    if len(sums) < 2:
+        raise ValueError(f"expected at least 2 {unit} for an interval, got {len(sums)}: with one its width is not defined")
+    _check_level(level)
+    if num < 1:
+        raise ValueError(f"num: expected at least 1 draw, got {num}")
+    means = _bootstrap_means(sums, sizes, num, np.random.default_rng(seed))
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(array.mean()), float(low), float(high))
+
+
+def t_interval(values: Values, *, level: float = 0.95) -> Interval:
+    """Student's t interval of a mean: mean ± t(n − 1) s / √n. For a few seeds, where the bootstrap is too narrow.
+
+    Args:
+        values: [n], any unit, finite; one a seed.
+        level: the share of repetitions that the interval is to cover, in (0, 1).
+
+    Raises:
+        ValueError: fewer than 2 values or a value that is not finite.
+    """
+    array = _finite(values)
+    if len(array) < 2:
+        raise ValueError(f"expected at least 2 values for an interval, got {len(array)}: run more seeds")
+    _check_level(level)
+    mean, error = float(array.mean()), _standard_error(array)
+    reach = float(stats.t.ppf((1 + level) / 2, len(array) - 1)) * error
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def paired_t(a: Values, b: Values, *, level: float = 0.95) -> PairedTest:
+    """Paired t test of a − b, one pair a seed, two-sided.
+
+    Where the differences do not vary the t value is 0/0 or infinite: p is 1 if they are all 0, else 0, and such a p
+    says more about rounding of the metric than about the arms.
+
+    Args:
+        a: [n], finite; one arm's metric, in the order of the seeds.
+        b: [n], finite; the other arm's, in the same order and unit.
+        level: the share of repetitions that the interval is to cover, in (0, 1).
+
+    Raises:
+        ValueError: other lengths, fewer than 2 pairs, or a value that is not finite.
+    """
+    first, second = _finite(a), _finite(b)
+    if len(first) != len(second):
+        raise ValueError(f"b: expected {len(first)} values, one for each of a, got {len(second)}: pair them by seed")
+    difference = first - second
+    interval = t_interval(difference, level=level)
+    error = _standard_error(difference)
+    p = float(2 * stats.t.sf(abs(interval.mean) / error, len(first) - 1)) if error > 0 else float(interval.mean == 0)
+    varies = np.ptp(first) > 0 and np.ptp(second) > 0
+    correlation = float(stats.pearsonr(first, second).statistic) if varies else None
+    return PairedTest(interval.mean, interval.low, interval.high, p, correlation, len(first))
+
+
+def holm(p_values: Values) -> tuple[float, ...]:
+    """Adjust p-values for their number by Holm's step-down (Scand. J. Statist. 6, 1979), in the order given.
+
+    The i-th smallest of m (from 0) is multiplied by m − i, made at least as large as those before it, and cut at 1.
+    Rejecting where the result is ≤ α keeps the chance of any false rejection ≤ α, however the tests depend on each other.
+
+    Raises:
+        ValueError: a p-value outside [0, 1].
+    """
+    array = np.asarray(p_values, dtype=np.float64)
+    if array.ndim != 1 or not np.all((array >= 0) & (array <= 1)):
+        raise ValueError(f"p_values: expected a list of numbers in [0, 1], got {array.tolist()}")
+    order = np.argsort(array, kind="stable")
+    adjusted = np.empty_like(array)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(array[order] * np.arange(len(array), 0, -1)))
+    return tuple(adjusted.tolist())
+
+
+def _finite(values: Values) -> Float64[np.ndarray, " n"]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"expected a list of numbers, got an array of shape {list(array.shape)}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"expected finite values, got {np.sum(~np.isfinite(array))} of {len(array)} that are not")
+    return array
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level: expected a share between 0 and 1, as 0.95, got {level}")
+
+
+def _standard_error(array: Float64[np.ndarray, " n"]) -> float:
+    # Equal values can have a spread of 1e-17 about their rounded mean: that is none.
+    return float(array.std(ddof=1) / np.sqrt(len(array))) if np.ptp(array) > 0 else 0.0
+
+
+def _cluster_totals(
+    array: Float64[np.ndarray, " n"], clusters: Sequence[object] | np.ndarray | None
+) -> tuple[Float64[np.ndarray, " clusters"], Float64[np.ndarray, " clusters"]]:
+    """Sum and size of each cluster."""
+    if clusters is None:
+        return array, np.ones_like(array)
+    if len(clusters) != len(array):
+        raise ValueError(f"clusters: expected {len(array)}, one a value, got {len(clusters)}")
+    _, membership = np.unique(np.asarray(clusters), return_inverse=True)
+    return np.bincount(membership, weights=array), np.bincount(membership).astype(np.float64)
+
+
+def _bootstrap_means(
+    sums: Float64[np.ndarray, " clusters"], sizes: Float64[np.ndarray, " clusters"], num: int, rng: np.random.Generator
+) -> Float64[np.ndarray, " draws"]:
+    # Clusters with equal sum and size are interchangeable, so how often each *kind* is drawn is multinomial. A million
+    # right-or-wrong values are two kinds: the draws cost nothing, and are the plain bootstrap's in distribution.
+    kinds, counts = np.unique(np.stack([sums, sizes], axis=1), axis=0, return_counts=True)
+    chunk = max(1, _COUNTS_AT_ONCE // len(kinds))
+    means = []
+    for start in range(0, num, chunk):
+        drawn = rng.multinomial(len(sums), counts / len(sums), size=min(chunk, num - start))
+        totals = drawn @ kinds
+        means.append(totals[:, 0] / totals[:, 1])
+    return np.concatenate(means)

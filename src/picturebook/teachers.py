@@ -1,0 +1,157 @@
+"""Anything that turns a batch into targets. Teachers are always frozen.
+
+StoredTeacher       reads what an earlier `label` stage wrote
+ClassifierTeacher   an image classifier, alive
+HeadTeacher         a frozen image encoder under a frozen head, with words or without, alive
+TokenTeacher        the same over stored image tokens
+MeanTeacher         the mean of several teachers' probabilities
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from picturebook.errors import TextError
+from picturebook.models.heads import HeadOutput
+from picturebook.models.image_encoders import ImageEncoder
+from picturebook.stores.packed import PackedArray
+from picturebook.stores.targets import TargetStore
+from picturebook.types import Batch, Targets
+
+
+class Teacher(Protocol):
+    """Turns a batch into targets; nothing in it wants a gradient."""
+
+    def __call__(self, batch: Batch) -> Targets:
+        """Targets for the batch's samples and views."""
+        ...
+
+
+class Frozen(nn.Module):
+    """Holds a module that must not learn: always in eval mode, absent from parameters(), state_dict() and DDP's reduction."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        # Inside a tuple the module is no child: it moves with `_apply` below and is seen by nothing else.
+        self._held = (module.eval().requires_grad_(requires_grad=False),)
+
+    @property
+    def module(self) -> nn.Module:
+        return self._held[0]
+
+    @torch.no_grad()
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> "Frozen":
+        return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen":
+        self.module._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+class TextTable:
+    """Text vectors by sample id."""
+
+    def __init__(self, ids: np.ndarray, vectors: Float[Tensor, "samples width"]) -> None:
+        order = np.argsort(ids)
+        self._ids = ids[order]
+        self._vectors = vectors[torch.from_numpy(order)]
+
+    def of(self, batch: Batch) -> Float[Tensor, "batch width"]:
+        """The batch's text vectors, on its device.
+
+        Raises:
+            TextError: a sample has none.
+        """
+        ids = batch.ids.cpu().numpy()
+        rows = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        if (self._ids[rows] != ids).any():
+            raise TextError(
+                f"{int((self._ids[rows] != ids).sum())} pictures of this batch have no text: the teacher needs one for each."
+            )
+        return self._vectors[torch.from_numpy(rows)].to(batch.ids.device)
+
+
+def read_tokens(store: PackedArray, batch: Batch) -> Float[Tensor, "batch tokens width"]:
+    """The batch's stored image tokens in fp32, on its device."""
+    stored = store.read(batch.ids.cpu().numpy(), batch.views.cpu().numpy())
+    return torch.from_numpy(stored).to(batch.ids.device, torch.float32)
+
+
+class StoredTeacher:
+    """Targets from disk."""
+
+    def __init__(self, store: TargetStore) -> None:
+        self._store = store
+
+    def __call__(self, batch: Batch) -> Targets:
+        return self._store.read(batch)
+
+
+class ClassifierTeacher(nn.Module):
+    """An image classifier with the student's classes; its representation is the pooled feature before the last layer."""
+
+    def __init__(self, encoder: ImageEncoder) -> None:
+        super().__init__()
+        self._encoder = Frozen(encoder)
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Targets:
+        assert batch.images is not None
+        encoder = self._encoder.module
+        assert isinstance(encoder, ImageEncoder)
+        return Targets(*encoder.forward_features(batch.images))
+
+
+class HeadTeacher(nn.Module):
+    """Image encoder → tokens → head, in which each picture's own text asks when `texts` is given."""
+
+    def __init__(self, encoder: ImageEncoder, head: nn.Module, *, texts: TextTable | None) -> None:
+        super().__init__()
+        self._encoder = Frozen(encoder)
+        self._head = Frozen(head)
+        self._texts = texts
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Targets:
+        assert batch.images is not None
+        encoder = self._encoder.module
+        assert isinstance(encoder, ImageEncoder)
+        output: HeadOutput = self._head(encoder.tokens(batch.images), None if self._texts is None else self._texts.of(batch))
+        return Targets(output.logits, output.representation)
+
+
+class TokenTeacher(nn.Module):
+    """A head over tokens that were stored when it was trained: HeadTeacher without the encoder's work."""
+
+    def __init__(self, head: nn.Module, tokens: PackedArray, *, texts: TextTable | None) -> None:
+        super().__init__()
+        self._head = Frozen(head)
+        self._tokens = tokens
+        self._texts = texts
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Targets:
+        tokens = read_tokens(self._tokens, batch)
+        output: HeadOutput = self._head(tokens, None if self._texts is None else self._texts.of(batch))
+        return Targets(output.logits, output.representation)
+
+
+class MeanTeacher(nn.Module):
+    """The mean of several teachers' probabilities, as logits: the ensemble of born-again networks (arXiv:1805.04770, section 3.1)."""
+
+    def __init__(self, teachers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self._teachers = nn.ModuleList(teachers)
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Targets:
+        log_probs = torch.stack([teacher(batch).logits.float().log_softmax(dim=1) for teacher in self._teachers])
+        return Targets(log_probs.logsumexp(dim=0) - float(np.log(len(log_probs))))

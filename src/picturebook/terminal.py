@@ -1,0 +1,122 @@
+"""What a person sees in the terminal: bars while something runs, tables when it is done."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from picturebook.metrics import Evaluation
+from picturebook.runs import RunFolder, read_json
+from picturebook.types import Progress
+
+
+class Terminal:
+    """A Reporter for people: rich bars with rate and time left; plain lines where the output is no terminal."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        # Bars and remarks go to stderr, so that what a command prints can be piped.
+        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._bars = Bars(
+            TextColumn("{task.description:<28}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=quiet or not self._console.is_terminal,
+        )
+
+    def __enter__(self) -> "Terminal":
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Progress]:
+        """One bar for one long loop."""
+        task = self._bars.add_task(name, total=None, rate="")
+
+        def progress(done: int, total: int) -> None:
+            speed = self._bars.tasks[self._bars.task_ids.index(task)].speed
+            self._bars.update(task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
+
+        try:
+            yield progress
+        finally:
+            self._bars.remove_task(task)
+            if not self._console.is_terminal:
+                self._console.print(f"{name}: done")
+
+    def say(self, sentence: str) -> None:
+        """One remark, above the bars."""
+        self._console.print(sentence)
+
+    def show(self, renderable: RenderableType) -> None:
+        """The result, on stdout."""
+        show(renderable)
+
+
+def show(renderable: RenderableType) -> None:
+    """Print a result on stdout; where that is no terminal, wide enough that no column is cut."""
+    console = Console(highlight=False)
+    (console if console.is_terminal else Console(highlight=False, width=160)).print(renderable)
+
+
+def percent(fraction: float | None) -> str:
+    """0.5432 as 54.3."""
+    return "–" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def results_table(folder: RunFolder) -> RenderableType:
+    """A finished run's models on validation and test pictures."""
+    table = Table(
+        "model", "pictures", "n", "accuracy %", "95 % interval", "NLL", "ECE %", title=str(folder.path), title_justify="left"
+    )
+    for name, splits in read_json(folder.results)["models"].items():
+        for split, numbers in splits.items():
+            table.add_row(name, split, *_cells(numbers))
+    return table
+
+
+def evaluation_table(result: Evaluation) -> RenderableType:
+    """One evaluation, number by number."""
+    table = Table("measure", "value", show_header=False)
+    numbers = result.to_dict()
+    for name, value in numbers.items():
+        if isinstance(value, float):
+            table.add_row(name.replace("_", " "), f"{value:.4f}")
+        elif isinstance(value, int | str):
+            table.add_row(name.replace("_", " "), str(value))
+    return table
+
+
+def inspection_table(found: Mapping[str, Any]) -> RenderableType:
+    """What `inspect` found, section by section."""
+    table = Table("what", "found", show_header=False)
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            text = "\n".join(f"{key}: {_plain(part)}" for key, part in value.items())
+        else:
+            text = _plain(value)
+        table.add_row(name.replace("_", " "), text)
+    return table
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return "\n".join(str(_plain(part)) for part in value) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _cells(numbers: Mapping[str, Any]) -> tuple[str, ...]:
+    interval = f"{percent(numbers['low'])} – {percent(numbers['high'])}"
+    return str(numbers["num"]), percent(numbers["accuracy"]), interval, f"{numbers['nll']:.3f}", percent(numbers["ece"])

@@ -1,0 +1,214 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from picturebook.data import canvases, pictures
+from picturebook.data.pictures import load_pictures
+from picturebook.data.tables import DataOptions
+from picturebook.errors import DataError
+
+
+def picture(seed: int, height: int = 12, width: int = 10) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for label, name in enumerate(("ape", "bat")):
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        for index in range(10):
+            (folder / f"{index}.png").write_bytes(picture(100 * label + index))
+    return tmp_path / "data"
+
+
+def options(root: Path, **settings: object) -> DataOptions:
+    return DataOptions.model_validate({"root": str(root), "canvas_size": 8, **settings})
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Gathers the lengths of all files that are decoded."""
+    lengths: list[int] = []
+    real = canvases.decode
+
+    def counted(data: bytes, side: int) -> object:
+        lengths.append(len(data))
+        return real(data, side)
+
+    monkeypatch.setattr(canvases, "decode", counted)
+    return lengths
+
+
+def test_pictures_are_the_decoded_rows_and_their_splits(root: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    loaded = load_pictures(options(root), cache=tmp_path / "cache", progress=lambda done, total: seen.append((done, total)))
+    assert len(loaded) == 20
+    assert loaded.canvases.shape == (20, 8, 8, 3)
+    assert isinstance(loaded.canvases, np.memmap)
+    assert not loaded.canvases.flags.writeable
+    expected = Image.open(io.BytesIO(picture(103))).resize((8, 8), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(loaded.canvases[loaded.names.index("bat/3.png")], np.asarray(expected))
+    assert loaded.sizes.tolist() == [[12, 10]] * 20
+    assert {name: len(rows) for name, rows in loaded.rows.items()} == {"train": 14, "val": 2, "test": 4}
+    assert loaded.read(13) == picture(103)
+    assert seen[-1] == (20, 20)
+
+
+def test_a_second_call_decodes_nothing_and_is_equal(root: Path, tmp_path: Path, decoded: list[int]) -> None:
+    first = load_pictures(options(root), cache=tmp_path / "cache")
+    assert len(decoded) == 20
+    second = load_pictures(options(root), cache=tmp_path / "cache")
+    assert len(decoded) == 20
+    assert second.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(first.canvases, second.canvases)
+    other = load_pictures(options(root, split={"seed": 1}), cache=tmp_path / "cache")
+    assert len(decoded) == 20
+    assert other.fingerprint != first.fingerprint
+
+
+def test_a_changed_file_or_canvas_size_is_decoded_anew(root: Path, tmp_path: Path, decoded: list[int]) -> None:
+    first = load_pictures(options(root), cache=tmp_path / "cache")
+    (root / "ape" / "0.png").write_bytes(picture(77, 30, 30))
+    second = load_pictures(options(root), cache=tmp_path / "cache")
+    assert len(decoded) == 40
+    assert second.fingerprint != first.fingerprint
+    load_pictures(options(root, canvas_size=9), cache=tmp_path / "cache")
+    assert len(decoded) == 60
+
+
+def test_an_interrupted_store_is_never_used(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def interrupted(data: bytes, side: int) -> object:
+        calls.append(side)
+        if len(calls) == 15:
+            raise KeyboardInterrupt
+        return real(data, side)
+
+    real = canvases.decode
+    monkeypatch.setattr(canvases, "decode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_pictures(options(root), cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert len(load_pictures(options(root), cache=tmp_path / "cache")) == 20
+
+
+def test_a_store_that_another_process_made_meanwhile_is_used(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = canvases._write
+
+    def slow_write(folder: Path, *arguments: object) -> None:
+        monkeypatch.setattr(canvases, "_write", real)
+        load_pictures(options(root), cache=tmp_path / "cache")
+        real(folder, *arguments)
+
+    monkeypatch.setattr(canvases, "_write", slow_write)
+    assert len(load_pictures(options(root), cache=tmp_path / "cache")) == 20
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_broken_files_are_skipped_and_listed(root: Path, tmp_path: Path) -> None:
+    (root / "ape" / "0.png").write_bytes(picture(0)[:200])
+    (root / "bat" / "5.png").write_bytes(b"")
+    Image.new("L", (8, 8), 9).save(root / "bat" / "6.png")
+    loaded = load_pictures(options(root), cache=tmp_path / "cache")
+    assert len(loaded) == 18
+    assert "ape/0.png" not in loaded.names
+    assert loaded.read(loaded.names.index("bat/7.png")) == picture(107)
+    found = {(finding.level, finding.kind): finding.names for finding in loaded.findings}
+    assert found == {
+        ("skipped", "truncated file"): ("ape/0.png",),
+        ("skipped", "zero-byte file"): ("bat/5.png",),
+        ("converted", "grey"): ("bat/6.png",),
+    }
+    again = load_pictures(options(root), cache=tmp_path / "cache")
+    assert again.findings == loaded.findings
+
+
+def test_too_many_broken_files_are_refused(root: Path, tmp_path: Path) -> None:
+    for index in range(4):
+        (root / "ape" / f"{index}.png").write_bytes(b"words")
+    with pytest.raises(
+        DataError, match=r"4 files of 20 \(20.0%\) give no picture.*max_broken_share = 0.1.*ape/0.png \(not an image\)"
+    ):
+        load_pictures(options(root), cache=tmp_path / "cache")
+    assert len(load_pictures(options(root, max_broken_share=0.2), cache=tmp_path / "cache")) == 16
+
+
+def test_nothing_but_broken_files_is_refused_at_any_bound(root: Path, tmp_path: Path) -> None:
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"words")
+    with pytest.raises(DataError, match=r"20 files of 20 \(100.0%\) give no picture"):
+        load_pictures(options(root, max_broken_share=1.0), cache=tmp_path / "cache")
+
+
+def test_a_class_that_is_broken_as_a_whole_is_refused(root: Path, tmp_path: Path) -> None:
+    (root / "cow").mkdir()
+    (root / "cow" / "1.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"All pictures of 1 class \(cow\) are broken: cow/1.png \(zero-byte file\)"):
+        load_pictures(options(root), cache=tmp_path / "cache")
+
+
+def test_a_test_that_is_broken_as_a_whole_is_refused(root: Path, tmp_path: Path) -> None:
+    (root / "metadata.csv").write_text(
+        "file_name,split\n"
+        + "".join(f"{name}/{i}.png,{'test' if i == 0 else 'train'}\n" for name in ("ape", "bat") for i in range(10))
+    )
+    for name in ("ape", "bat"):
+        (root / name / "0.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"All pictures of the split test are broken: ape/0.png \(zero-byte file\)"):
+        load_pictures(options(root), cache=tmp_path / "cache")
+
+
+def test_duplicates_stay_together_when_we_split_and_are_listed_when_the_data_do(root: Path, tmp_path: Path) -> None:
+    for index in range(10):
+        (root / "ape" / f"copy of {index}.png").write_bytes(picture(index))
+    loaded = load_pictures(options(root), cache=tmp_path / "cache")
+    where = {loaded.names[row]: split for split, rows in loaded.rows.items() for row in rows}
+    assert all(where[f"ape/{index}.png"] == where[f"ape/copy of {index}.png"] for index in range(10))
+    assert loaded.findings == ()
+    rows = [f"{name},{'test' if name.startswith('ape/copy of 1') or name == 'bat/1.png' else 'train'}\n" for name in loaded.names]
+    (root / "metadata.csv").write_text("file_name,split\n" + "".join(rows))
+    given = load_pictures(options(root, split={"val": 0.0}), cache=tmp_path / "cache")
+    assert [finding.names for finding in given.findings] == [("ape/copy of 1.png",)]
+    assert given.findings[0].kind == "in test, with a near duplicate in train"
+
+
+def test_duplicates_with_different_labels_are_listed(root: Path, tmp_path: Path) -> None:
+    (root / "bat" / "same.png").write_bytes(picture(3))
+    (finding,) = load_pictures(options(root), cache=tmp_path / "cache").findings
+    assert (finding.kind, finding.names) == ("near duplicates with different labels", ("ape/3.png", "bat/same.png"))
+
+
+def test_unlabelled_copies_of_test_pictures_are_in_no_split(root: Path, tmp_path: Path) -> None:
+    names = [f"{name}/{index}.png" for name in ("ape", "bat") for index in range(10)]
+    for index in range(10):
+        (root / f"unlabelled{index}.png").write_bytes(picture(index))
+    rows = [f"{name},{name[:3]}\n" for name in names] + [f"unlabelled{index}.png,\n" for index in range(10)]
+    (root / "metadata.csv").write_text("file_name,label\n" + "".join(rows))
+    loaded = load_pictures(options(root), cache=tmp_path / "cache")
+    (finding,) = (finding for finding in loaded.findings if finding.level == "skipped")
+    assert finding.kind == "no label, and together with val or test pictures"
+    assert finding.count == sum(loaded.names[row].startswith("ape") for split in ("val", "test") for row in loaded.rows[split])
+    assert sum(map(len, loaded.rows.values())) == 30 - finding.count
+
+
+def test_bytes_are_hashed_where_there_is_no_stamp(
+    root: Path, tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    read_table = pictures.read_table
+    monkeypatch.setattr(pictures, "read_table", lambda *args, **kwargs: replace(read_table(*args, **kwargs), stamp=""))
+    for _ in range(2):
+        load_pictures(options(root), cache=tmp_path / "cache")
+    assert len(decoded) == 20
+    (root / "ape" / "0.png").write_bytes(picture(5000))
+    load_pictures(options(root), cache=tmp_path / "cache")
+    assert len(decoded) == 40

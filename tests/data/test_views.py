@@ -1,0 +1,247 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from picturebook.data.view_geometry import box_affines, centre_boxes
+from picturebook.data.views import ViewOptions, evaluation_views, training_views
+
+STILL = ViewOptions(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, brightness=0.0, contrast=0.0, saturation=0.0)
+EVERYTHING = ViewOptions(rotate=30.0, shear=15.0, grey=0.3, erase=0.5)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def noise(batch: int, side: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8))
+
+
+def originals(batch: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(20, 200, (batch, 2)).astype(np.int32)
+
+
+def disc(height: int, width: int, radius: float, side: int) -> torch.Tensor:
+    """A canvas of a white disc in the middle of a black original, squeezed by averaging."""
+    y, x = np.mgrid[:height, :width] + 0.5
+    original = ((x - width / 2) ** 2 + (y - height / 2) ** 2 < radius**2) * 255.0
+    squeezed = original.reshape(side, height // side, side, width // side).mean(axis=(1, 3))
+    return torch.from_numpy(squeezed.round().astype(np.uint8))[None, :, :, None].repeat(1, 1, 1, 3)
+
+
+@pytest.mark.parametrize(("side", "image_size"), [(16, 16), (32, 12), (13, 9)])
+@pytest.mark.parametrize("options", [ViewOptions(), EVERYTHING], ids=["default", "everything"])
+def test_a_training_view_is_the_same_bits_alone_in_any_batch_in_any_order(
+    side: int, image_size: int, options: ViewOptions, threads: int
+) -> None:
+    canvases, sizes, ids, views = noise(64, side), originals(64), np.arange(64) * 10**15 - 5, np.arange(64) % 3
+
+    def views_of(rows: np.ndarray) -> torch.Tensor:
+        return training_views(canvases[rows], sizes[rows], ids[rows], views[rows], seed=9, image_size=image_size, options=options)
+
+    torch.set_num_threads(1)
+    whole = views_of(np.arange(64))
+    torch.set_num_threads(threads)
+    order = np.random.default_rng(2).permutation(64)
+    assert torch.equal(views_of(np.arange(64)), whole)
+    assert torch.equal(views_of(order), whole[order])
+    assert torch.equal(views_of(np.arange(7)), whole[:7])
+    for row in range(0, 64, 5):
+        assert torch.equal(views_of(np.array([row])), whole[row : row + 1])
+
+
+@pytest.mark.parametrize("image_size", [16, 9])
+def test_an_evaluation_view_is_the_same_bits_alone_and_in_a_batch(image_size: int, threads: int) -> None:
+    canvases, sizes = noise(64, 16), originals(64)
+    sizes[::3] = 50
+    torch.set_num_threads(1)
+    whole = evaluation_views(canvases, sizes, image_size=image_size)
+    torch.set_num_threads(threads)
+    assert torch.equal(evaluation_views(canvases, sizes, image_size=image_size), whole)
+    for row in range(0, 64, 5):
+        alone = evaluation_views(canvases[row : row + 1], sizes[row : row + 1], image_size=image_size)
+        assert torch.equal(alone, whole[row : row + 1])
+
+
+def test_large_views_are_the_same_bits_for_one_and_two_threads() -> None:
+    canvases, sizes = noise(2, 96), originals(2)
+    before, results = torch.get_num_threads(), []
+    for threads, rows in ((1, 2), (2, 2), (2, 1)):
+        torch.set_num_threads(threads)
+        images = training_views(
+            canvases[:rows], sizes[:rows], np.arange(rows), np.zeros(rows, int), seed=0, image_size=224, options=EVERYTHING
+        )
+        results.append(images[0])
+    torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_tensors_and_arrays_say_the_same() -> None:
+    canvases, sizes, ids, views = noise(4, 8), originals(4), np.arange(4), np.arange(4)
+    from_arrays = training_views(canvases, sizes, ids, views, seed=0, image_size=8, options=ViewOptions())
+    tensors = [torch.from_numpy(values) for values in (sizes, ids, views)]
+    assert torch.equal(training_views(canvases, *tensors, seed=0, image_size=8, options=ViewOptions()), from_arrays)
+
+
+def test_views_samples_and_seeds_differ() -> None:
+    canvas, sizes = noise(1, 16).repeat(3, 1, 1, 1), np.full((3, 2), 16)
+    ids, views = np.array([1, 1, 2]), np.array([0, 1, 0])
+    images = [training_views(canvas, sizes, ids, views, seed=seed, image_size=16, options=ViewOptions()) for seed in (0, 1)]
+    distinct = torch.cat(images).flatten(1)
+    assert (torch.cdist(distinct, distinct) + torch.eye(6) * 9).min() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ViewOptions(rotate=20.0),
+            [[0.073337, 0.299903, 0.526469], [0.076366, 0.302933, 0.529499], [0.079396, 0.305962, 0.532529]],
+        ),
+        (
+            ViewOptions(shear=20.0, grey=0.5, erase=1.0),
+            [[0.081549, 0.336164, 0.527951], [0.081549, 0.336164, 0.527951], [0.081549, 0.336164, 0.527951]],
+        ),
+    ],
+    ids=["plain", "erased"],
+)
+def test_a_view_stays_what_it_was(options: ViewOptions, expected: list[list[float]]) -> None:
+    ramp = torch.arange(8 * 8 * 3, dtype=torch.uint8).reshape(1, 8, 8, 3)
+    sizes, ids, views = np.array([[30, 40]]), np.array([-123]), np.array([4])
+    image = training_views(ramp, sizes, ids, views, seed=5, image_size=8, options=options)
+    torch.testing.assert_close(image[0, :, ::3, 3], torch.tensor(expected), atol=1e-5, rtol=0)
+
+
+def test_without_change_a_training_view_is_the_canvas() -> None:
+    canvases = noise(3, 12)
+    images = training_views(canvases, np.full((3, 2), 77), np.arange(3), np.arange(3), seed=0, image_size=12, options=STILL)
+    assert torch.equal(images, canvases.permute(0, 3, 1, 2) / 255)
+
+
+def test_a_sure_flip_mirrors_the_picture() -> None:
+    canvases = noise(2, 8)
+    options = STILL.model_copy(update={"flip": 1.0})
+    images = training_views(canvases, np.full((2, 2), 8), np.arange(2), np.arange(2), seed=0, image_size=8, options=options)
+    torch.testing.assert_close(images, (canvases.permute(0, 3, 1, 2) / 255).flip(3), atol=1e-6, rtol=0)
+
+
+def test_probabilities_are_kept() -> None:
+    canvases = torch.zeros(2000, 8, 8, 3, dtype=torch.uint8)
+    canvases[:, :, :4, 0] = 200
+    options = STILL.model_copy(update={"flip": 0.3, "grey": 0.2})
+    ids = np.arange(2000)
+    images = training_views(canvases, np.full((2000, 2), 8), ids, ids * 0, seed=0, image_size=8, options=options)
+    flipped = images[:, 0, :, 0].mean(1) < images[:, 0, :, 7].mean(1)
+    grey = images[:, 2].flatten(1).amax(1) > 0.1
+    assert flipped.float().mean().item() == pytest.approx(0.3, abs=0.04)
+    assert grey.float().mean().item() == pytest.approx(0.2, abs=0.04)
+    assert (flipped & grey).float().mean().item() == pytest.approx(0.06, abs=0.03)
+
+
+def test_erasing_takes_between_two_and_twenty_per_cent_of_that_share_of_views() -> None:
+    canvases = noise(400, 32)
+    options = STILL.model_copy(update={"erase": 0.5})
+    ids = np.arange(400)
+    images = training_views(canvases, np.full((400, 2), 32), ids, ids * 0, seed=0, image_size=32, options=options)
+    share = (images != canvases.permute(0, 3, 1, 2) / 255).any(dim=1).float().mean(dim=(1, 2)).numpy()
+    assert (share > 0).mean() == pytest.approx(0.5, abs=0.1)
+    assert share[share > 0].min() > 0.01
+    assert share.max() < 0.23
+    assert share[share > 0].mean() == pytest.approx(0.11, abs=0.02)
+
+
+@pytest.mark.parametrize("options", [ViewOptions(brightness=1.0, contrast=1.0, saturation=1.0), EVERYTHING])
+def test_views_are_float32_in_0_to_1(options: ViewOptions) -> None:
+    canvases = torch.cat((noise(30, 16), torch.zeros(1, 16, 16, 3, dtype=torch.uint8), torch.full((1, 16, 16, 3), 255).byte()))
+    images = training_views(canvases, originals(32), np.arange(32), np.arange(32), seed=1, image_size=12, options=options)
+    assert images.dtype == torch.float32
+    assert images.shape == (32, 3, 12, 12)
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert images[:30].std() > 0.05
+
+
+def test_an_evaluation_view_of_a_square_of_equal_size_is_the_canvas_even_among_others() -> None:
+    canvases = noise(3, 11)
+    images = evaluation_views(canvases, np.array([[50, 50], [7, 7], [30, 60]]), image_size=11)
+    assert torch.equal(images[:2], canvases[:2].permute(0, 3, 1, 2) / 255)
+    assert not torch.equal(images[2], canvases[2].permute(2, 0, 1) / 255)
+    assert torch.equal(evaluation_views(canvases[:2], np.array([[50, 50], [7, 7]]), image_size=11), images[:2])
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 128), (128, 64), (64, 64)])
+@pytest.mark.parametrize("image_size", [32, 15])
+def test_a_circle_stays_a_circle(height: int, width: int, image_size: int) -> None:
+    image = evaluation_views(disc(height, width, 24, 32), np.array([[height, width]]), image_size=image_size)[0, 0]
+    area = image.mean().item()
+    assert area == pytest.approx(np.pi * 24**2 / 64**2, rel=0.02)
+    across, down = image[image_size // 2].mean().item(), image[:, image_size // 2].mean().item()
+    assert across == pytest.approx(48 / 64, abs=0.05)
+    assert down == pytest.approx(48 / 64, abs=0.05)
+    torch.testing.assert_close(image, image.flip(0).flip(1), atol=1e-4, rtol=0)
+
+
+def test_the_crop_fraction_is_of_the_shorter_side() -> None:
+    sizes = np.array([[100, 200]])
+    left, top, width, height = centre_boxes(sizes, 0.8)[0]
+    assert (left, top, width, height) == (60, 10, 80, 80)
+    image = evaluation_views(disc(64, 128, 24, 32), np.array([[64, 128]]), image_size=32, crop_fraction=0.75)[0, 0]
+    assert image.mean().item() == pytest.approx(np.pi * 24**2 / 48**2, rel=0.02)
+
+
+def test_square_training_crops_keep_the_aspect_of_any_original() -> None:
+    sizes = originals(20)
+    (affines) = box_affines(centre_boxes(sizes, 0.5), sizes)
+    steps = affines[:, [0, 1], [0, 1]] * sizes[:, ::-1]
+    np.testing.assert_allclose(steps[:, 0], steps[:, 1])
+
+
+def test_options_load_from_plain_lists_and_know_their_defaults() -> None:
+    options = ViewOptions.model_validate({"crop_scale": [0.3, 1], "crop_ratio": [1.0, 1.0], "rotate": 10})
+    assert options.crop_scale == (0.3, 1.0)
+    assert options.rotate == 10.0
+    assert ViewOptions().crop_scale == (0.5, 1.0)
+    assert ViewOptions.model_validate(ViewOptions().model_dump(mode="json")) == ViewOptions()
+    assert all(field.description for field in ViewOptions.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("crop_scale", [0.0, 1.0]),
+        ("crop_scale", [0.5, 1.1]),
+        ("crop_scale", [0.9, 0.5]),
+        ("crop_scale", [0.5]),
+        ("crop_scale", ["0.5", "1.0"]),
+        ("crop_scale", [float("nan"), 1.0]),
+        ("crop_ratio", [-1.0, 1.0]),
+        ("crop_ratio", [1.3, 0.7]),
+        ("crop_ratio", [1.0, float("inf")]),
+        ("flip", 1.5),
+        ("flip", -0.1),
+        ("rotate", 181.0),
+        ("shear", 31.0),
+        ("brightness", -0.1),
+        ("contrast", 1.1),
+        ("saturation", "much"),
+        ("grey", 2.0),
+        ("erase", float("nan")),
+        ("rotation", 10.0),
+    ],
+)
+def test_impossible_options_are_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=name):
+        ViewOptions.model_validate({name: value})
+
+
+def test_a_wrong_range_is_refused_in_a_sentence() -> None:
+    with pytest.raises(ValidationError, match=r"crop_scale needs 0 < least ≤ greatest ≤ 1, got \[0.9, 0.5\]: write"):
+        ViewOptions(crop_scale=(0.9, 0.5))

@@ -1,0 +1,225 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from picturebook.errors import OptionError, TextError
+from picturebook.models.heads import ClassBankHead, Head, HeadOptions, LinearHead, OwnTextHead, build_head
+
+B, N, K, DV, DT, W, HEADS = 3, 5, 4, 6, 7, 8, 2
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def head_of(mode: str, seed: int = 0, **settings: Any) -> Head:
+    options = HeadOptions(mode=mode, width=W, num_heads=HEADS, **settings)  # type: ignore[arg-type]
+    class_texts = draw(K, DT, seed=9).float() if mode == "bank" else None
+    return build_head(options, token_width=DV, num_tokens=N, text_width=DT, num_classes=K, class_texts=class_texts, seed=seed)
+
+
+def stirred(head: Head) -> Head:
+    """In float64 and with every parameter moved, so that zeros and ones of the initialisation hide nothing."""
+    head = head.double().eval()
+    with torch.no_grad():
+        for seed, parameter in enumerate(head.parameters()):
+            parameter += 0.3 * draw(*parameter.shape, seed=seed)
+    return head
+
+
+def numbers(head: Head) -> dict[str, np.ndarray]:
+    return {name: tensor.detach().numpy() for name, tensor in head.state_dict().items()}
+
+
+def slow_norm(vector: np.ndarray, p: dict[str, np.ndarray], name: str) -> np.ndarray:
+    return (vector - vector.mean()) / np.sqrt(vector.var() + 1e-5) * p[f"{name}.weight"] + p[f"{name}.bias"]
+
+
+def slow_linear(vector: np.ndarray, p: dict[str, np.ndarray], name: str) -> np.ndarray:
+    return p[f"{name}.weight"] @ vector + p.get(f"{name}.bias", 0.0)
+
+
+def slow_attention(text: np.ndarray, tokens: np.ndarray, p: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    query = slow_linear(slow_norm(text, p, "attention.text_norm"), p, "attention.query")
+    normed = [slow_norm(token, p, "attention.token_norm") for token in tokens]
+    keys = [slow_linear(token, p, "attention.key") + p["attention.position"][j] for j, token in enumerate(normed)]
+    values = [slow_linear(token, p, "attention.value") for token in normed]
+    size, maps, parts = W // HEADS, np.zeros(N), []
+    for h in range(HEADS):
+        own = slice(h * size, (h + 1) * size)
+        scores = np.array([np.dot(query[own], key[own]) / np.sqrt(size) for key in keys])
+        weights = np.exp(scores) / np.exp(scores).sum()
+        maps += weights / HEADS
+        parts.append(sum(weights[j] * values[j][own] for j in range(N)))
+    return slow_linear(np.concatenate(parts), p, "attention.output"), maps
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_own_head_is_its_formula(residual: bool) -> None:
+    head = stirred(head_of("own", residual=residual))
+    tokens, texts = draw(B, N, DV, seed=1), draw(B, DT, seed=2)
+    output, p = head(tokens, texts, with_attention=True), numbers(head)
+    for i in range(B):
+        expected, maps = slow_attention(texts[i].numpy(), tokens[i].numpy(), p)
+        if residual:
+            expected = expected + slow_linear(slow_norm(texts[i].numpy(), p, "attention.text_norm"), p, "residual")
+        np.testing.assert_allclose(output.representation[i].detach(), expected, rtol=1e-10)
+        np.testing.assert_allclose(output.attention[i, 0].detach(), maps, rtol=1e-10)
+        np.testing.assert_allclose(
+            output.logits[i].detach(), slow_linear(slow_norm(expected, p, "norm"), p, "classifier"), rtol=1e-9
+        )
+
+
+@pytest.mark.parametrize("mode", ["bank", "learned"])
+@pytest.mark.parametrize("scorer", ["shared", "per_class"])
+def test_bank_head_is_its_formula(mode: str, scorer: str) -> None:
+    head = stirred(head_of(mode, scorer=scorer))
+    tokens = draw(B, N, DV, seed=1)
+    output, p = head(tokens, None, with_attention=True), numbers(head)
+    for i in range(B):
+        attended, logits = [], []
+        for k in range(K):
+            o, maps = slow_attention(p["texts"][k], tokens[i].numpy(), p)
+            np.testing.assert_allclose(output.attention[i, k].detach(), maps, rtol=1e-10)
+            shared = scorer == "shared"
+            against = (
+                slow_linear(p["texts"][k], p, "projection") / np.exp(p["log_temperature"]) if shared else p["class_weights"][k]
+            )
+            logits.append(np.dot(slow_norm(o, p, "norm"), against) + p["bias"][k])
+            attended.append(o)
+        np.testing.assert_allclose(output.logits[i].detach(), logits, rtol=1e-9)
+        probs = np.exp(logits) / np.exp(logits).sum()
+        np.testing.assert_allclose(output.representation[i].detach(), sum(probs[k] * attended[k] for k in range(K)), rtol=1e-9)
+
+
+def test_linear_head_classifies_the_mean_token() -> None:
+    head = stirred(head_of("linear"))
+    tokens = draw(B, N, DV, seed=1)
+    output, p = head(tokens, None), numbers(head)
+    for i in range(B):
+        mean = tokens[i].numpy().mean(axis=0)
+        np.testing.assert_allclose(output.representation[i].detach(), mean, rtol=1e-10)
+        np.testing.assert_allclose(
+            output.logits[i].detach(), slow_linear(slow_norm(mean, p, "norm"), p, "classifier"), rtol=1e-10
+        )
+
+
+@pytest.mark.parametrize("mode", ["bank", "own", "learned", "linear"])
+def test_the_representations_width_is_stated(mode: str) -> None:
+    head = head_of(mode)
+    output = head(draw(B, N, DV).float(), draw(B, DT).float() if mode == "own" else None)
+    assert output.representation.shape == (B, head.representation_width)
+    assert output.logits.shape == (B, K)
+    assert output.attention is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings"),
+    [
+        ("bank", {}),
+        ("bank", {"scorer": "per_class"}),
+        ("learned", {}),
+        ("own", {}),
+        ("own", {"residual": True}),
+        ("linear", {}),
+    ],
+)
+def test_every_parameter_learns(mode: str, settings: dict[str, Any]) -> None:
+    head = stirred(head_of(mode, **settings))
+    output = head(draw(B, N, DV), draw(B, DT) if mode == "own" else None)
+    (output.logits.square().sum() + output.representation.square().sum()).backward()
+    # The same shift of all keys changes no softmax: the key's bias is without effect, by the formula.
+    still = {n for n, q in head.named_parameters() if q.grad is None or q.grad.abs().max() < 1e-9} - {"attention.key.bias"}
+    assert not still
+
+
+def test_class_texts_are_fixed_and_learned_queries_are_not() -> None:
+    assert "texts" not in dict(head_of("bank").named_parameters())
+    assert "texts" in head_of("bank").state_dict()
+    assert "texts" in dict(head_of("learned").named_parameters())
+
+
+@pytest.mark.parametrize("mode", ["bank", "learned", "linear"])
+def test_no_text_of_the_image_reaches_the_logits(mode: str) -> None:
+    head = head_of(mode).eval()
+    tokens = draw(B, N, DV).float()
+    for seed in range(3):
+        assert torch.equal(head(tokens, draw(B, DT, seed=seed).float()).logits, head(tokens, None).logits)
+
+
+def test_own_text_reaches_the_logits() -> None:
+    head = head_of("own").eval()
+    tokens = draw(B, N, DV).float()
+    first, second = (head(tokens, draw(B, DT, seed=seed).float()).logits for seed in (1, 2))
+    assert not torch.equal(first, second)
+    with pytest.raises(TextError, match="asks each image by its own text"):
+        head(tokens, None)
+
+
+def test_own_text_without_residual_says_nothing_of_a_blank_image_and_with_it_does() -> None:
+    blank = draw(1, 1, DV).float().expand(2, N, DV)
+    texts = draw(2, DT).float()
+    for residual in (False, True):
+        first, second = head_of("own", residual=residual).eval()(blank, texts).representation
+        assert torch.allclose(first, second, atol=1e-6) is not residual
+
+
+def test_learned_queries_cost_their_own_size_and_nothing_else() -> None:
+    sizes = {mode: sum(q.numel() for q in head_of(mode).parameters()) for mode in ("bank", "learned")}
+    assert sizes["learned"] == sizes["bank"] + K * DT
+
+
+def test_a_bank_starts_with_logits_of_deviation_one() -> None:
+    options = HeadOptions()
+    texts = draw(40, 384).float()
+    head = build_head(options, token_width=64, num_tokens=16, text_width=384, num_classes=40, class_texts=texts, seed=0).eval()
+    with torch.no_grad():
+        assert 0.7 < head(draw(32, 16, 64).float(), None).logits.std() < 1.4
+
+
+@pytest.mark.parametrize("mode", ["bank", "own", "learned", "linear"])
+def test_weights_are_a_function_of_the_seed(mode: str) -> None:
+    torch.manual_seed(1)
+    state = torch.random.get_rng_state()
+    first, again, other = head_of(mode, seed=3), head_of(mode, seed=3), head_of(mode, seed=4)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+def test_each_mode_has_its_head() -> None:
+    kinds = {"bank": ClassBankHead, "learned": ClassBankHead, "own": OwnTextHead, "linear": LinearHead}
+    assert {mode: type(head_of(mode)) for mode in kinds} == kinds
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"residual": True}, "head.residual takes effect with head.mode = 'own' only, got 'bank'"),
+        ({"mode": "own", "scorer": "per_class"}, "head.scorer takes effect with"),
+        ({"mode": "linear", "scorer": "per_class"}, "head.scorer takes effect with"),
+        ({"width": 10, "num_heads": 4}, "multiple of head.num_heads, got 10 and 4"),
+    ],
+)
+def test_settings_without_effect_are_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError, match=sentence):
+        HeadOptions.model_validate(settings)
+
+
+def test_options_come_from_a_plain_table() -> None:
+    assert HeadOptions.model_validate({"mode": "own", "width": 64, "residual": True, "dropout": 0.0}).width == 64
+    with pytest.raises(ValidationError):
+        HeadOptions.model_validate({"mode": "bnak"})
+
+
+def test_class_texts_belong_to_a_bank() -> None:
+    sizes = {"token_width": DV, "num_tokens": N, "text_width": DT, "num_classes": K, "seed": 0}
+    with pytest.raises(OptionError, match="with 'bank' none came"):
+        build_head(HeadOptions(), **sizes)
+    with pytest.raises(OptionError, match="with 'learned' they came"):
+        build_head(HeadOptions(mode="learned"), **sizes, class_texts=torch.zeros(K, DT))
+    with pytest.raises(OptionError, match=r"expected one vector a class, \(4, 7\), got \(5, 7\)"):
+        build_head(HeadOptions(), **sizes, class_texts=torch.zeros(K + 1, DT))

@@ -1,0 +1,214 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from picturebook.statistics import Interval, bootstrap_interval, holm, paired_t, t_interval
+
+
+def slow_bootstrap_means(values: np.ndarray, clusters: np.ndarray, num: int, seed: int) -> np.ndarray:
+    """The definition: draw as many clusters as there are, with replacement, and average the values in them."""
+    rng = np.random.default_rng(seed)
+    members = [values[clusters == name] for name in np.unique(clusters)]
+    return np.array(
+        [np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]).mean() for _ in range(num)]
+    )
+
+
+def clustered(rng: np.random.Generator, num_clusters: int = 40, size: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Values of mean 0 whose clusters differ far more than the values within one."""
+    clusters = np.repeat(np.arange(num_clusters), size)
+    return rng.normal(size=num_clusters)[clusters] + 0.5 * rng.normal(size=len(clusters)), clusters
+
+
+def covers(interval: Interval, truth: float) -> bool:
+    return interval.low <= truth <= interval.high
+
+
+def width(interval: Interval) -> float:
+    return interval.high - interval.low
+
+
+# bootstrap_interval
+
+
+def test_the_bootstrap_over_values_is_scipys_percentile_bootstrap() -> None:
+    values = np.random.default_rng(0).gamma(2.0, size=50)
+    ours = bootstrap_interval(values, num=20_000, level=0.9)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, confidence_level=0.9, method="percentile", rng=1)
+    assert ours.mean == pytest.approx(values.mean())
+    assert (ours.low, ours.high) == pytest.approx(theirs.confidence_interval, abs=0.02 * width(ours))
+
+
+def test_the_bootstrap_over_clusters_is_its_definition_for_clusters_of_any_size() -> None:
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(12), rng.integers(1, 9, size=12))
+    values = (rng.random(len(clusters)) < 0.3 + 0.05 * clusters).astype(float)
+    order = rng.permutation(len(values))
+    ours = bootstrap_interval(values[order], clusters=[f"bird {c}" for c in clusters[order]], num=10_000)
+    low, high = np.quantile(slow_bootstrap_means(values, clusters, 10_000, seed=1), [0.025, 0.975])
+    assert ours.mean == pytest.approx(values.mean())
+    assert (ours.low, ours.high) == pytest.approx((low, high), abs=0.03 * width(ours))
+
+
+def test_clusters_of_one_are_no_clusters() -> None:
+    values = np.random.default_rng(0).random(30)
+    assert bootstrap_interval(values, clusters=np.arange(30)) == bootstrap_interval(values)
+
+
+def test_the_bootstrap_covers_the_true_mean_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    hits = [covers(bootstrap_interval(rng.random(100) < 0.8, num=300), 0.8) for _ in range(300)]
+    assert 0.91 <= np.mean(hits) <= 0.98
+
+
+def test_for_clustered_values_only_the_bootstrap_over_clusters_covers_and_it_is_wider() -> None:
+    rng = np.random.default_rng(0)
+    naive_hits, cluster_hits = [], []
+    for _ in range(150):
+        values, clusters = clustered(rng)
+        naive, cluster = bootstrap_interval(values, num=200), bootstrap_interval(values, clusters=clusters, num=200)
+        assert width(cluster) > 1.5 * width(naive)
+        naive_hits.append(covers(naive, 0.0))
+        cluster_hits.append(covers(cluster, 0.0))
+    assert np.mean(naive_hits) < 0.7
+    assert 0.87 <= np.mean(cluster_hits) <= 0.99
+
+
+def test_draws_are_the_same_for_a_seed_and_for_any_order_of_the_values() -> None:
+    values, clusters = clustered(np.random.default_rng(0))
+    first = bootstrap_interval(values, clusters=clusters, seed=3)
+    assert first == bootstrap_interval(values, clusters=clusters, seed=3)
+    assert first != bootstrap_interval(values, clusters=clusters, seed=4)
+    right = (values > 0).astype(float)
+    assert bootstrap_interval(right, seed=3) == bootstrap_interval(right[::-1], seed=3)
+
+
+def test_more_draws_than_fit_at_once_are_the_same_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).random(20)
+    whole = bootstrap_interval(values, num=101)
+    monkeypatch.setattr("picturebook.statistics._COUNTS_AT_ONCE", 200)
+    assert bootstrap_interval(values, num=101) == whole
+
+
+def test_equal_values_have_an_interval_without_width() -> None:
+    assert bootstrap_interval([1.0] * 20) == Interval(1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "clusters", "message"),
+    [
+        ([0.5], None, "at least 2 values for an interval, got 1"),
+        ([], None, "at least 2 values for an interval, got 0"),
+        ([0.5, 0.6], ["a", "a"], "at least 2 clusters for an interval, got 1"),
+        ([0.5, 0.6], ["a"], "clusters: expected 2, one a value, got 1"),
+        ([0.5, float("nan")], None, "expected finite values, got 1 of 2 that are not"),
+        ([[0.5, 0.6]], None, r"expected a list of numbers, got an array of shape \[1, 2\]"),
+    ],
+)
+def test_values_without_an_interval_are_refused(values: list[float], clusters: list[str] | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        bootstrap_interval(np.array(values, dtype=float), clusters=clusters)
+
+
+def test_an_impossible_level_or_number_of_draws_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"level: expected a share between 0 and 1, as 0.95, got 95.0"):
+        bootstrap_interval([0.1, 0.2], level=95.0)
+    with pytest.raises(ValueError, match=r"level: .* got 1.0"):
+        t_interval([0.1, 0.2], level=1.0)
+    with pytest.raises(ValueError, match="num: expected at least 1 draw, got 0"):
+        bootstrap_interval([0.1, 0.2], num=0)
+
+
+# t_interval
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_the_t_interval_is_scipys(level: float) -> None:
+    values = [0.71, 0.735, 0.72, 0.69, 0.74]
+    interval = t_interval(values, level=level)
+    expected = stats.t.interval(level, df=4, loc=np.mean(values), scale=stats.sem(values))
+    assert (interval.low, interval.high) == pytest.approx(expected)
+    assert interval.mean == pytest.approx(0.719)
+
+
+def test_the_t_interval_of_three_values_by_hand() -> None:
+    # s = 1, n = 3, and Student's table has 4.303 for 2 degrees of freedom.
+    interval = t_interval([1.0, 2.0, 3.0])
+    assert interval.high - 2.0 == pytest.approx(4.303 / np.sqrt(3), abs=1e-3)
+    assert interval.low + interval.high == pytest.approx(4.0)
+
+
+def test_equal_seeds_have_a_t_interval_without_width_and_one_seed_has_none() -> None:
+    interval = t_interval([0.1, 0.1, 0.1])
+    assert interval.low == interval.mean == interval.high == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="at least 2 values for an interval, got 1: run more seeds"):
+        t_interval([0.7])
+
+
+# paired_t
+
+
+def test_the_paired_test_is_scipys() -> None:
+    rng = np.random.default_rng(0)
+    seeds = rng.normal(0.7, 0.02, size=8)
+    a, b = seeds + 0.01 + 0.005 * rng.normal(size=8), seeds + 0.005 * rng.normal(size=8)
+    test = paired_t(a, b, level=0.9)
+    expected = stats.ttest_rel(a, b)
+    assert test.p == pytest.approx(expected.pvalue, rel=1e-9)
+    assert (test.low, test.high) == pytest.approx(tuple(expected.confidence_interval(0.9)))
+    assert test.mean == pytest.approx((a - b).mean())
+    assert test.correlation == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert test.n == 8
+
+
+def test_the_paired_test_turns_its_sign_with_its_arms() -> None:
+    a, b = [0.7, 0.72, 0.75], [0.6, 0.65, 0.61]
+    one, other = paired_t(a, b), paired_t(b, a)
+    assert one.mean > 0 > other.mean
+    assert (one.low, one.high, one.p) == pytest.approx((-other.high, -other.low, other.p))
+
+
+def test_differences_that_do_not_vary_have_a_p_without_a_warning() -> None:
+    same = paired_t([0.7, 0.8, 0.9], [0.7, 0.8, 0.9])
+    assert (same.mean, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+    assert same.correlation == pytest.approx(1.0)
+    shifted = paired_t([0.75, 0.5, 1.0], [0.5, 0.25, 0.75])
+    assert (shifted.mean, shifted.p) == (0.25, 0.0)
+
+
+def test_an_arm_that_does_not_vary_has_no_correlation() -> None:
+    assert paired_t([1.0, 1.0, 1.0], [0.7, 0.8, 0.9]).correlation is None
+
+
+def test_arms_that_cannot_be_paired_are_refused() -> None:
+    with pytest.raises(ValueError, match="b: expected 3 values, one for each of a, got 2: pair them by seed"):
+        paired_t([0.1, 0.2, 0.3], [0.1, 0.2])
+    with pytest.raises(ValueError, match="at least 2 values"):
+        paired_t([0.1], [0.2])
+
+
+# holm
+
+
+def test_holm_of_four_by_hand() -> None:
+    # Sorted .005 .01 .03 .04 times 4 3 2 1 is .02 .03 .06 .04, and the last may not fall below the one before it.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+
+
+def test_holm_leaves_one_alone_and_stops_at_1() -> None:
+    assert holm([0.04]) == (0.04,)
+    assert holm([0.6, 0.7]) == (1.0, 1.0)
+    assert holm([]) == ()
+
+
+def test_holm_seldom_rejects_a_true_hypothesis() -> None:
+    p = np.random.default_rng(0).random((400, 5))
+    any_false_rejection = np.mean([min(holm(row)) <= 0.05 for row in p])
+    assert 0.02 <= any_false_rejection <= 0.08
+    assert np.mean(p.min(axis=1) <= 0.05) > 0.15
+
+
+@pytest.mark.parametrize("p_values", [[-0.1], [0.5, 1.1], [float("nan")]])
+def test_holm_refuses_what_is_no_p_value(p_values: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"p_values: expected a list of numbers in \[0, 1\], got"):
+        holm(p_values)
