@@ -33,7 +33,9 @@ class WordsInPicture:
 
 
 @torch.no_grad()
-def look(teacher: Path, pictures: Pictures, rows: np.ndarray, text: TextOptions, *, image_size: int, cache: Path) -> list[WordsInPicture]:
+def look(
+    teacher: Path, pictures: Pictures, rows: np.ndarray, text: TextOptions, *, image_size: int, cache: Path
+) -> list[WordsInPicture]:
     """Ask a saved teacher about the pictures at `rows`: with each one's own words, or with the text of the class it says.
 
     Args:
@@ -51,7 +53,9 @@ def look(teacher: Path, pictures: Pictures, rows: np.ndarray, text: TextOptions,
     vectors = None
     if own is not None:
         vectors = encode_once(load_text_encoder(saved.text_encoder), [own[row] for row in rows], cache=cache)
-    batch = next(evaluation_batches(pictures, rows, image_size=image_size, device=torch.device("cpu"), batch_size=max(1, len(rows))))
+    batch = next(
+        evaluation_batches(pictures, rows, image_size=image_size, device=torch.device("cpu"), batch_size=max(1, len(rows)))
+    )
     assert batch.images is not None
     output = head(encoder.tokens(batch.images), vectors, with_attention=True)
     probs = output.logits.softmax(dim=1)

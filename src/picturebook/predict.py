@@ -36,7 +36,7 @@ class Prediction:
 
 
 def predict_files(model: Path, paths: Sequence[Path], *, top: int, reporter: Reporter, batch_size: int = 64) -> list[Prediction]:
-    """Predict every picture among `paths`; folders stand for the pictures in them, at any depth. Broken files are listed, not fatal.
+    """Predict every picture among `paths`, where a folder stands for all pictures in it. A broken file is listed, not fatal.
 
     Raises:
         DataError: a path does not exist, or there is no picture.

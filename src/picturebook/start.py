@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from picturebook.errors import RunError
-from picturebook.inspection import DataInspection, inspect_data
 from picturebook.data.findings import sentence
 from picturebook.data.tables import DataOptions
+from picturebook.errors import RunError
+from picturebook.inspection import DataInspection, inspect_data
 from picturebook.runs import write_atomically
 from picturebook.types import Reporter
 
@@ -85,7 +85,7 @@ def run_file(inspection: DataInspection, *, file: Path) -> str:
         canvas=size,
         size_reason=f"the pictures' median is {inspection.heights.median:.0f} x {inspection.widths.median:.0f}",
         by="group" if grouped else "stratified",
-        by_reason="keeps near-duplicates together; by = \"group\" keeps the table's groups together; given splits are honoured",
+        by_reason='keeps near-duplicates together; by = "group" keeps the table\'s groups together; given splits are honoured',
         model="resnet10t" if num < 20_000 else "resnet18",
         model_reason=f"small, for {num} pictures" if num < 20_000 else f"for {num} pictures",
         size=size,

@@ -145,7 +145,7 @@ class TokenTeacher(nn.Module):
 
 
 class MeanTeacher(nn.Module):
-    """The mean of several teachers' probabilities, as logits: the ensemble of born-again networks (arXiv:1805.04770, section 3.1)."""
+    """The mean of several teachers' probabilities, as logits: the ensemble of born-again networks (arXiv:1805.04770)."""
 
     def __init__(self, teachers: Sequence[nn.Module]) -> None:
         super().__init__()

@@ -101,11 +101,8 @@ def inspection_table(found: Mapping[str, Any]) -> RenderableType:
     """What `inspect` found, section by section."""
     table = Table("what", "found", show_header=False)
     for name, value in found.items():
-        if isinstance(value, Mapping):
-            text = "\n".join(f"{key}: {_plain(part)}" for key, part in value.items())
-        else:
-            text = _plain(value)
-        table.add_row(name.replace("_", " "), text)
+        lines = [f"{key}: {_plain(part)}" for key, part in value.items()] if isinstance(value, Mapping) else [_plain(value)]
+        table.add_row(name.replace("_", " "), "\n".join(lines))
     return table
 
 

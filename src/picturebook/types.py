@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -51,6 +51,7 @@ def no_progress(done: int, total: int) -> None:
     """Show nothing."""
 
 
+@runtime_checkable  # so that the tests' type checks can look at it
 class Reporter(Protocol):
     """Where a run tells how it goes: a terminal, a log, or nowhere."""
 

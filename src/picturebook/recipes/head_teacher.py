@@ -122,7 +122,7 @@ def train_head(
 
 
 def label_with_head(stages: Stages, head: Head, parts: HeadParts, *, representation_width: int | None) -> StoredTeacher:
-    """Store the head's targets: from the stored tokens when they hold every view that the student sees, else through the encoder."""
+    """Store the head's targets: from stored tokens when they hold every view that the student sees, else through the encoder."""
     fingerprint = {**parts.fingerprint, "head": weights_fingerprint(head)}
     on_tokens = parts.tokens.num_views >= stages.options.train.distinct_views
     teacher: TokenTeacher | HeadTeacher

@@ -14,8 +14,8 @@ from picturebook.data.texts import TextOptions, class_texts, own_texts
 from picturebook.engine import TrainOptions
 from picturebook.errors import OptionError
 from picturebook.models.heads import HeadOptions, build_head
-from picturebook.models.text_encoders import TextEncoder, load_text_encoder, whiten
 from picturebook.models.saved_teacher import SavedTeacher
+from picturebook.models.text_encoders import TextEncoder, load_text_encoder, whiten
 from picturebook.objectives.image_text import HeadLossOptions
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets
 from picturebook.recipes.encoders import check_encoder, teacher_logits
@@ -31,7 +31,6 @@ from picturebook.recipes.outcome import finish
 from picturebook.recipes.stages import RecipeOptions, Stages, short_hash
 from picturebook.stores.texts import encode_once
 from picturebook.teachers import TextTable
-
 
 LEARNED_WIDTH = 384
 """Width of learned queries: that of all-MiniLM-L6-v2, so that heads with and without words have the same size."""

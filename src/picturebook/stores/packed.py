@@ -28,9 +28,7 @@ def refuse_other_fingerprint(folder: Path, stored: Fingerprint, expected: Finger
     for field in sorted(stored.keys() | expected.keys()):
         ours, theirs = expected.get(field, "nothing"), stored.get(field, "nothing")
         if ours != theirs:
-            raise StoreError(
-                f"{folder} belongs to something else: its {field} is {theirs}, this run's is {ours}. Remove it."
-            )
+            raise StoreError(f"{folder} belongs to something else: its {field} is {theirs}, this run's is {ours}. Remove it.")
 
 
 class PackedArray:

@@ -1,0 +1,31 @@
+# Two commands on a fresh machine with Python 3.11+: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+export HF_HUB_OFFLINE = 1
+
+.PHONY: demo test check clean
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo dev-requirements.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement dev-requirements.txt
+	touch $@
+
+demo: $(VENV)/.demo  ## teacher, student and baselines on real pictures and words; ends with a table and runs/demo/report.html
+	$(BIN)/picturebook demo
+
+test: $(VENV)/.dev  ## every test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## lint, format, types, layers
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+clean:  ## what the commands above made, but not the runs
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
