@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -55,6 +55,7 @@ class TrainOptions(Options):
         return min(self.num_views, self.epochs) if self.num_views else self.epochs
 
 
+@runtime_checkable  # so that the tests' type checks can look at it
 class Batches(Protocol):
     """Step → batch, for this process."""
 

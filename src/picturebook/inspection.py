@@ -68,6 +68,8 @@ class DataInspection:
     num_rows: int
     """Pictures that decoded."""
     num_unlabelled: int
+    num_groups: int | None
+    """Groups that stay in one split; None where the data name none."""
     classes: tuple[ClassCounts, ...]
     heights: SizeRange
     widths: SizeRange
@@ -99,6 +101,7 @@ def inspect_data(options: DataOptions, *, cache: Path, progress: Progress = no_p
         root=options.root,
         num_rows=len(pictures),
         num_unlabelled=int((pictures.labels == UNLABELLED).sum()),
+        num_groups=None if pictures.groups is None else len(set(pictures.groups)),
         classes=_class_counts(pictures),
         heights=_size_range(pictures.sizes[:, 0]),
         widths=_size_range(pictures.sizes[:, 1]),

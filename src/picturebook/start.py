@@ -1,5 +1,6 @@
 """`picturebook init`: a first RUN.toml for somebody's data, with the reasons beside the settings."""
 
+import json
 from pathlib import Path
 
 from picturebook.data.findings import sentence
@@ -18,9 +19,10 @@ seed = 0
 out = "runs/{name}"
 
 [data]
-root = {root!r}
+root = {root_in_toml}
 canvas_size = {canvas}               # each picture is decoded once to a square of this side; {size_reason}
-split = {{ test = 0.2, val = 0.1, by = "{by}" }}   # {by_reason}
+# Where the data name a split it is kept; what is missing is split off: {by_reason}.
+split = {{ test = 0.2, val = 0.1, by = "{by}" }}
 
 [student]
 model = "{model}"              # {model_reason}
@@ -73,10 +75,11 @@ def run_file(inspection: DataInspection, *, file: Path) -> str:
     short_side = min(inspection.heights.median, inspection.widths.median)
     size = max(side for side in (32, 64, 128, 224) if side == 32 or side <= short_side)
     own = texts is not None and texts.num_rows > inspection.num_rows // 2
-    grouped = False
+    grouped = inspection.num_groups is not None
     return _TEMPLATE.format(
         file=file,
         root=inspection.root,
+        root_in_toml=json.dumps(inspection.root, ensure_ascii=False),  # JSON's strings are TOML's
         num=num,
         classes=len(inspection.classes),
         unlabelled=f", {inspection.num_unlabelled} without a label" if inspection.num_unlabelled else "",
@@ -85,7 +88,7 @@ def run_file(inspection: DataInspection, *, file: Path) -> str:
         canvas=size,
         size_reason=f"the pictures' median is {inspection.heights.median:.0f} x {inspection.widths.median:.0f}",
         by="group" if grouped else "stratified",
-        by_reason='keeps near-duplicates together; by = "group" keeps the table\'s groups together; given splits are honoured',
+        by_reason="whole groups of the table" if grouped else "classes in equal shares, near-duplicates together",
         model="resnet10t" if num < 20_000 else "resnet18",
         model_reason=f"small, for {num} pictures" if num < 20_000 else f"for {num} pictures",
         size=size,

@@ -8,7 +8,7 @@ MeanTeacher         the mean of several teachers' probabilities
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from picturebook.stores.targets import TargetStore
 from picturebook.types import Batch, Targets
 
 
+@runtime_checkable  # so that the tests' type checks can look at it
 class Teacher(Protocol):
     """Turns a batch into targets; nothing in it wants a gradient."""
 

@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from picturebook.runs import write_atomically
 from picturebook.types import Progress, no_progress
 
 
+@runtime_checkable  # so that the tests' type checks can look at it
 class Encoder(Protocol):
     """What is needed of a text encoder."""
 

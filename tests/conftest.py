@@ -1,0 +1,194 @@
+"""Toy pictures, a toy text encoder, and runs of toy size that tests share. Nothing here touches the network."""
+
+import copy
+import csv
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports the hub's client
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from picturebook.config import parse_options, run_recipe
+from picturebook.recipes.stages import RecipeOptions
+from picturebook.runs import RunFolder
+
+CLASSES = ("apple", "leaf", "sky")
+NUM_A_CLASS = 16
+UNNAMED = 6
+"""Pictures of each class whose label is left empty in `unlabelled_data`."""
+
+RESNET = {"model": "resnet10t", "model_args": {"channels": [8, 8, 8, 8]}, "image_size": 16}
+VIT = {
+    "model": "vit_tiny_patch16_224",
+    "model_args": {"patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2},
+    "image_size": 16,
+}
+NO_WORDS = {"text": {"source": "none"}}
+
+Settings = dict[str, Any]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regenerate-golden", action="store_true", help="write tests/objectives/golden.json anew")
+
+
+def toy_picture(label: int, index: int) -> Image.Image:
+    """A square in the class's colour at a place of its own, on noise."""
+    generator = np.random.default_rng(1000 * label + index)
+    pixels = generator.integers(40, 140, (16, 16, 3), dtype=np.uint8)
+    top, left = generator.integers(0, 9, 2)
+    pixels[top : top + 8, left : left + 8, label] = 250
+    return Image.fromarray(pixels)
+
+
+def write_toy_data(root: Path, *, with_labels: bool = False) -> Path:
+    """Class folders with a metadata.csv; `with_labels` adds a label column in which some pictures of each class have none."""
+    rows = []
+    for label, name in enumerate(CLASSES):
+        (root / name).mkdir(parents=True)
+        for index in range(NUM_A_CLASS):
+            file = f"{name}/{index:02d}.png"
+            toy_picture(label, index).save(root / file)
+            row = {"file_name": file, "text": f"a photo of {('one', 'two', 'three')[index % 3]}", "group": f"g{label}-{index // 2}"}
+            rows.append(row | ({"label": name if index >= UNNAMED else ""} if with_labels else {}))
+    with (root / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return root
+
+
+def merged(base: Settings, changes: Settings) -> Settings:
+    """`base` with `changes` laid over it, table by table."""
+    result = copy.deepcopy(base)
+    for name, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(result.get(name), dict) and name != "model_args"
+        result[name] = merged(result[name], value) if nested else copy.deepcopy(value)
+    return result
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    # Toy tensors are slower with more, and bit equality holds for equal threads.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_data(tmp_path_factory.mktemp("toy") / "data")
+
+
+@pytest.fixture(scope="session")
+def unlabelled_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_data(tmp_path_factory.mktemp("unlabelled") / "data", with_labels=True)
+
+
+@pytest.fixture(scope="session")
+def toy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def toy_text_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers folder: a random BERT of 2 layers and width 16 under mean pooling."""
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    root = tmp_path_factory.mktemp("text-encoder")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"a photo of one two three .".split(), *CLASSES]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = BertConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=32,
+        )
+        BertModel(config).save_pretrained(root / "bert")
+    wordpieces = BertWordPieceTokenizer({word: number for number, word in enumerate(words)})
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=wordpieces._tokenizer, model_max_length=32, **special)
+    tokenizer.save_pretrained(root / "bert")
+    # A plain transformers folder gets mean pooling: this needs no class whose place differs between releases.
+    SentenceTransformer(str(root / "bert")).save(str(root / "encoder"))
+    return root / "encoder"
+
+
+@pytest.fixture(scope="session")
+def toy_settings(toy_data: Path, toy_cache: Path) -> Settings:
+    """Settings of every recipe at toy size; recipe and out are still to be said."""
+    return {
+        "device": "cpu",
+        "precision": "fp32",
+        "cache": str(toy_cache),
+        "data": {"root": str(toy_data), "canvas_size": 16},
+        "student": RESNET,
+        "train": {"epochs": 2, "batch_size": 16, "validations": 1},
+    }
+
+
+@pytest.fixture(scope="session")
+def recipe_settings(toy_settings: Settings, toy_text_encoder: Path) -> Callable[..., Settings]:
+    """Settings by a case's name, with changes: supervised, distil, classifier, born_again, bank, own, learned, linear."""
+    head_training = {"teacher": {"train": {"epochs": 2, "batch_size": 16}}}
+    words = {"teacher": {"text_encoder": str(toy_text_encoder)}}
+
+    def image_text(mode: str, *changes: Settings) -> Settings:
+        settings = merged(head_training, {"recipe": "image_text", "student": VIT, "teacher": {"head": {"mode": mode}}})
+        if mode != "linear":
+            settings = merged(settings, {"teacher": {"head": {"width": 16, "num_heads": 2}}})
+        for change in changes:
+            settings = merged(settings, change)
+        return settings
+
+    cases = {
+        "supervised": {"recipe": "supervised"},
+        "distil": merged(head_training, {"recipe": "distil"}),
+        "classifier": {"recipe": "distil", "teacher": {"head": "classifier"}},
+        "born_again": {"recipe": "born_again"},
+        "bank": image_text("bank", words),
+        "own": image_text("own", words, {"text": {"source": "column", "kind": "label_blind"}}),
+        "learned": image_text("learned", NO_WORDS),
+        "linear": image_text("linear", NO_WORDS),
+    }
+
+    def settings(case: str, out: Path, **changes: Any) -> Settings:
+        return merged(merged(toy_settings, cases[case]), {"out": str(out), **changes})
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def recipe_options(recipe_settings: Callable[..., Settings]) -> Callable[..., RecipeOptions]:
+    def options(case: str, out: Path, **changes: Any) -> RecipeOptions:
+        return parse_options(recipe_settings(case, out, **changes), source="the test")
+
+    return options
+
+
+@pytest.fixture(scope="session")
+def finished_run(
+    recipe_options: Callable[..., RecipeOptions], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], RunFolder]:
+    """The run of a case, made once in the session."""
+    root = tmp_path_factory.mktemp("runs")
+    runs: dict[str, RunFolder] = {}
+
+    def run(case: str) -> RunFolder:
+        if case not in runs:
+            runs[case] = run_recipe(recipe_options(case, root / case))
+        return runs[case]
+
+    return run
