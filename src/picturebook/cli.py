@@ -22,10 +22,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override one setting; may be repeated.")]
 
 
-def _version(shown: bool) -> None:
+def _version(shown: bool) -> bool:
     if shown:
         typer.echo(f"picturebook {__version__}")
         raise typer.Exit
+    return shown
 
 
 @app.callback()

@@ -58,7 +58,7 @@ def run_demo(out: Path, *, model: str, reporter: Reporter, epochs: int = 25, lim
         )
     arms = _arms(out, model)
     for arm in arms:
-        reporter.say(f"[bold]{arm.label}[/bold]")
+        reporter.say(arm.label)
         run_recipe(
             parse_options(_common(out / arm.name, data, model, epochs) | arm.settings, source="demo"),
             resume=True,
@@ -82,7 +82,7 @@ def _common(out: Path, data: Path, model: str, epochs: int) -> dict[str, Any]:
 def _arms(out: Path, model: str) -> list[DemoArm]:
     """The first is generation 0: it starts from another seed, so that no student shares its teacher's first weights."""
     first = str(out / "teacher_encoder")
-    packaged = [name for name, package in IMAGE_PACKAGES.items() if package.architecture == model]
+    packaged = [name for name, package in IMAGE_PACKAGES.items() if model in (package.architecture, f"{PACKAGE_PREFIX}{name}")]
     encoder = {"image_encoder": f"{PACKAGE_PREFIX}{packaged[0]}", "image_size": 128} if packaged else {"image_encoder": first}
     text = {"source": "column", "column": TEXT_COLUMN, "kind": "label_blind"}
     words = {"text_encoder": "package:all-MiniLM-L6-v2", "head": {"mode": "own"}}

@@ -189,7 +189,7 @@ class _EpochLog:
     def write(self, done: int, optimizer: torch.optim.Optimizer) -> None:
         training, accelerator = self._training, self._accelerator
         loss = float(accelerator.reduce(torch.stack(self._losses).mean(), "mean"))
-        epoch = done / training.batches.steps_per_epoch
+        epoch = min(done / training.batches.steps_per_epoch, float(training.options.epochs))
         if not math.isfinite(loss):
             raise PicturebookError(
                 f"Stage {training.name}: the loss is {loss} in epoch {epoch:.0f}. "

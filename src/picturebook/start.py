@@ -16,7 +16,7 @@ _TEMPLATE = """\
 {findings}
 recipe = "image_text"          # supervised | distil | born_again | image_text
 seed = 0
-out = "runs/{name}"
+out = {out_in_toml}
 
 [data]
 root = {root_in_toml}
@@ -84,7 +84,7 @@ def run_file(inspection: DataInspection, *, file: Path) -> str:
         classes=len(inspection.classes),
         unlabelled=f", {inspection.num_unlabelled} without a label" if inspection.num_unlabelled else "",
         findings="".join(f"# {sentence(finding)}\n" for finding in inspection.findings),
-        name=Path(inspection.root).name or "first",
+        out_in_toml=json.dumps(f"runs/{Path(inspection.root).resolve().name or 'first'}", ensure_ascii=False),
         canvas=size,
         size_reason=f"the pictures' median is {inspection.heights.median:.0f} x {inspection.widths.median:.0f}",
         by="group" if grouped else "stratified",

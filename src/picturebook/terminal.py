@@ -19,8 +19,8 @@ class Terminal:
     """A Reporter for people: rich bars with rate and time left; plain lines where the output is no terminal."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        # Bars and remarks go to stderr, so that what a command prints can be piped.
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        # Bars and remarks go to stderr, so that what a command prints can be piped. Names may hold [ ] and : as they like.
+        self._console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, emoji=False)
         self._bars = Bars(
             TextColumn("{task.description:<28}"),
             BarColumn(),
@@ -51,8 +51,8 @@ class Terminal:
             yield progress
         finally:
             self._bars.remove_task(task)
-            if not self._console.is_terminal:
-                self._console.print(f"{name}: done")
+        if not self._console.is_terminal:
+            self._console.print(f"{name}: done")
 
     def say(self, sentence: str) -> None:
         """One remark, above the bars."""
@@ -65,8 +65,8 @@ class Terminal:
 
 def show(renderable: RenderableType) -> None:
     """Print a result on stdout; where that is no terminal, wide enough that no column is cut."""
-    console = Console(highlight=False)
-    (console if console.is_terminal else Console(highlight=False, width=160)).print(renderable)
+    width = None if Console().is_terminal else 160
+    Console(highlight=False, markup=False, emoji=False, width=width).print(renderable)
 
 
 def percent(fraction: float | None) -> str:

@@ -25,6 +25,15 @@ class GenerationZeroOptions(SupervisedOptions):
     """"train" to train it here, or the folder of a finished run with the same classes."""
 
 
+class BornAgainLossOptions(SoftTargetOptions):
+    """The paper's loss by default: the teacher's distribution at T = 1, and no label."""
+
+    temperature: float = Field(1.0, gt=0.0)
+    """T of the softened teacher and student."""
+    label_weight: float = Field(0.0, ge=0.0, le=1.0)
+    """Weight of the cross-entropy with the true labels; 0.5 is the paper's BAN+L."""
+
+
 class BornAgainRecipe(RecipeOptions):
     """The student learns from a trained network of its own architecture, and so on for some generations."""
 
@@ -34,8 +43,8 @@ class BornAgainRecipe(RecipeOptions):
     """Students in a row; the last is the run's student."""
     teacher: GenerationZeroOptions = GenerationZeroOptions()
     """The first teacher."""
-    loss: SoftTargetOptions = SoftTargetOptions(temperature=1.0, label_weight=0.0)
-    """The paper's: the teacher's distribution at T = 1 and no label; label_weight = 0.5 is its BAN+L."""
+    loss: BornAgainLossOptions = BornAgainLossOptions()
+    """How each generation learns from the one before."""
 
 
 def run(stages: Stages, options: BornAgainRecipe) -> None:

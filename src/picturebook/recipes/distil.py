@@ -6,7 +6,6 @@ targets ← head(encoder(view))                       student ← train(targets,
 
 from typing import Literal
 
-from picturebook.engine import TrainOptions
 from picturebook.errors import OptionError
 from picturebook.models.heads import HeadOptions, build_head
 from picturebook.models.image_encoders import weights_fingerprint
@@ -34,7 +33,7 @@ class ImageTeacherOptions(EncoderOptions):
     """A linear layer trained on the encoder's pooled tokens, or the encoder's own classifier ("train" or a run folder)."""
     loss: HeadLossOptions = HeadLossOptions()
     """How the linear layer is taught."""
-    train: TrainOptions = HeadTrainOptions()
+    train: HeadTrainOptions = HeadTrainOptions()
     """The linear layer's training."""
 
 

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from picturebook.data.texts import TextOptions, class_texts, own_texts
-from picturebook.engine import TrainOptions
 from picturebook.errors import OptionError
 from picturebook.models.heads import HeadOptions, build_head
 from picturebook.models.saved_teacher import SavedTeacher
@@ -45,7 +44,7 @@ class ImageTextTeacherOptions(EncoderOptions):
     """How words and picture meet."""
     loss: HeadLossOptions = HeadLossOptions()
     """How the head is taught."""
-    train: TrainOptions = HeadTrainOptions()
+    train: HeadTrainOptions = HeadTrainOptions()
     """The head's training."""
 
 

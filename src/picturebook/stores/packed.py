@@ -106,7 +106,8 @@ class PackedWriter:
     def write(self, ids: np.ndarray, views: np.ndarray, values: np.ndarray) -> None:
         """Store records [B, *record]; values past the dtype's range are an error of ours, not of the user."""
         rows = np.searchsorted(self._ids, ids)
-        stored = values.astype(self._values.dtype)
+        with np.errstate(over="ignore"):  # told below, in a sentence
+            stored = values.astype(self._values.dtype)
         if not np.isfinite(stored).all():
             raise StoreError(f"{self.folder}: a record is not finite in {self._values.dtype}; the teacher has diverged.")
         self._values[rows, views] = stored
