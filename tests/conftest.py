@@ -15,8 +15,12 @@ import torch
 from PIL import Image
 
 from picturebook.config import parse_options, run_recipe
-from picturebook.recipes.stages import RecipeOptions
+from picturebook.data.pictures import Pictures, load_pictures
+from picturebook.data.tables import DataOptions
+from picturebook.engine import build_accelerator
+from picturebook.recipes.stages import RecipeOptions, Stages
 from picturebook.runs import RunFolder
+from picturebook.types import Silence
 
 CLASSES = ("apple", "leaf", "sky")
 NUM_A_CLASS = 16
@@ -29,6 +33,7 @@ VIT = {
     "model_args": {"patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2},
     "image_size": 16,
 }
+RECIPE_CASES = ("supervised", "distil", "classifier", "born_again", "bank", "own", "learned", "linear")
 NO_WORDS = {"text": {"source": "none"}}
 
 Settings = dict[str, Any]
@@ -55,7 +60,11 @@ def write_toy_data(root: Path, *, with_labels: bool = False) -> Path:
         for index in range(NUM_A_CLASS):
             file = f"{name}/{index:02d}.png"
             toy_picture(label, index).save(root / file)
-            row = {"file_name": file, "text": f"a photo of {('one', 'two', 'three')[index % 3]}", "group": f"g{label}-{index // 2}"}
+            row = {
+                "file_name": file,
+                "text": f"a photo of {('one', 'two', 'three')[index % 3]}",
+                "group": f"g{label}-{index // 2}",
+            }
             rows.append(row | ({"label": name if index >= UNNAMED else ""} if with_labels else {}))
     with (root / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0].keys())
@@ -98,6 +107,16 @@ def toy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def toy_pictures(toy_data: Path, toy_cache: Path) -> Pictures:
+    return load_pictures(DataOptions(root=str(toy_data), canvas_size=16), cache=toy_cache)
+
+
+@pytest.fixture(scope="session")
+def unlabelled_pictures(unlabelled_data: Path, toy_cache: Path) -> Pictures:
+    return load_pictures(DataOptions(root=str(unlabelled_data), canvas_size=16), cache=toy_cache)
+
+
+@pytest.fixture(scope="session")
 def toy_text_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sentence-transformers folder: a random BERT of 2 layers and width 16 under mean pooling."""
     from sentence_transformers import SentenceTransformer
@@ -105,18 +124,15 @@ def toy_text_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     root = tmp_path_factory.mktemp("text-encoder")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"a photo of one two three .".split(), *CLASSES]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        config = BertConfig(
-            vocab_size=len(words),
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=32,
-        )
-        BertModel(config).save_pretrained(root / "bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "photo", "of", "one", "two", "three", ".", *CLASSES]
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    model = BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=32, **sizes))
+    generator = np.random.default_rng(0)  # the library's own initialisation may differ between its releases
+    with torch.no_grad():
+        for _, parameter in sorted(model.named_parameters()):
+            if parameter.ndim > 1:
+                parameter.copy_(torch.from_numpy(generator.normal(scale=0.3, size=parameter.shape)))
+    model.save_pretrained(root / "bert")
     wordpieces = BertWordPieceTokenizer({word: number for number, word in enumerate(words)})
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=wordpieces._tokenizer, model_max_length=32, **special)
@@ -141,7 +157,7 @@ def toy_settings(toy_data: Path, toy_cache: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def recipe_settings(toy_settings: Settings, toy_text_encoder: Path) -> Callable[..., Settings]:
-    """Settings by a case's name, with changes: supervised, distil, classifier, born_again, bank, own, learned, linear."""
+    """Settings by a case's name (RECIPE_CASES), with changes."""
     head_training = {"teacher": {"train": {"epochs": 2, "batch_size": 16}}}
     words = {"teacher": {"text_encoder": str(toy_text_encoder)}}
 
@@ -176,6 +192,29 @@ def recipe_options(recipe_settings: Callable[..., Settings]) -> Callable[..., Re
         return parse_options(recipe_settings(case, out, **changes), source="the test")
 
     return options
+
+
+class Listening(Silence):
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+
+def num_steps(run: RunFolder) -> dict[str, int]:
+    """Stage → optimiser steps."""
+    return {line["stage"]: line["step"] for line in run.read_metrics()}
+
+
+def make_stages(options: RecipeOptions) -> Stages:
+    """The parts of a run, for tests that order the stages themselves."""
+    assert options.cache is not None
+    accelerator = build_accelerator(device="cpu", precision="fp32")
+    folder = RunFolder(Path(options.out))
+    return Stages(options, folder, accelerator, cache=Path(options.cache), text_column=None, reporter=Silence())
 
 
 @pytest.fixture(scope="session")

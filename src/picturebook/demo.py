@@ -26,8 +26,8 @@ from picturebook.runs import RunFolder, read_json
 from picturebook.terminal import percent
 from picturebook.types import Reporter
 
-MODEL_ARGS = {"resnet10t": {"channels": [16, 32, 64, 128]}}
-"""Arguments that make a default model small enough for a demo; others are taken as timm makes them."""
+MODEL_ARGS = {"resnet10t": {"channels": [16, 32, 64, 128], "output_stride": 16}}
+"""What makes the default model small enough for a demo, with a map of 4 x 4 tokens in which words can look about."""
 
 TEXT_COLUMN = "masked_text"
 NUM_SHOWN = 8

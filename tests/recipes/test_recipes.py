@@ -1,15 +1,219 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
+import timm
+import torch
+from safetensors.torch import load_file
 
-@pytest.mark.parametrize("case", ["supervised", "distil", "classifier", "born_again", "bank", "own", "learned", "linear"])
-def test_case(finished_run, case):
+from conftest import CLASSES, RESNET, VIT, Listening, num_steps
+from picturebook.config import parse_options, run_recipe
+from picturebook.data.pictures import Pictures
+from picturebook.errors import DataError, ModelError, RunError
+from picturebook.models.artefact import load_student
+from picturebook.models.image_encoders import weights_fingerprint
+from picturebook.models.saved_teacher import load_teacher
+from picturebook.runs import RunFolder, read_json
+
+Make = Callable[..., Any]
+
+STUDENT = ["student", "student through timm's transform"]
+TEACHERS = {
+    "supervised": [],
+    "distil": ["teacher"],
+    "classifier": ["teacher"],
+    "born_again": ["generation 0", "ensemble of the generations with the first teacher"],
+    "bank": ["teacher"],
+    "own": ["teacher with the pictures' own words (label_blind)"],
+    "learned": ["teacher"],
+    "linear": ["teacher"],
+}
+STAGES = {
+    "supervised": ["student"],
+    "distil": ["encoder", "head", "student"],
+    "classifier": ["encoder", "student"],
+    "born_again": ["encoder", "student"],
+    **{mode: ["encoder", "head", "student"] for mode in ("bank", "own", "learned", "linear")},
+}
+
+
+def weights(run: RunFolder) -> bytes:
+    return (run.student / "model.safetensors").read_bytes()
+
+
+# ---- every recipe -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", TEACHERS)
+def test_a_run_ends_in_a_student_and_its_papers(finished_run: Make, toy_pictures: Pictures, case: str) -> None:
+    run = RunFolder.open(finished_run(case).path)
+    assert read_json(run.classes) == list(CLASSES)
+    assert sorted(path.name for path in run.student.iterdir()) == ["config.json", "model.safetensors"]
+    assert not (run.path / "stages").exists()
+    results = read_json(run.results)
+    assert list(dict.fromkeys(line["stage"] for line in run.read_metrics())) == STAGES[case]
+    assert sorted(results["models"]) == sorted(STUDENT + TEACHERS[case])
+    for numbers in results["models"].values():
+        assert {split: numbers[split]["num"] for split in numbers} == {
+            split: len(toy_pictures.rows[split]) for split in ("val", "test")
+        }
+    provenance = read_json(run.provenance)
+    assert provenance["seed"] == 0
+    assert provenance["machine"]["threads"] == torch.get_num_threads()
+    assert provenance["fingerprints"]["data"] == toy_pictures.fingerprint
+    assert provenance["versions"]["torch"] == torch.__version__.partition("+")[0]
+
+
+@pytest.mark.parametrize("case", TEACHERS)
+def test_the_student_reloads_with_its_classes_here_and_in_timm(finished_run: Make, case: str) -> None:
     run = finished_run(case)
-    print(run.results.read_text()[:300])
-    print(run.metrics.read_text())
-    print(run.provenance.read_text())
+    encoder, names = load_student(run.student)
+    assert names == CLASSES
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    model = timm.create_model(f"local-dir:{run.student}", pretrained=True).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model((images - encoder.mean) / encoder.std), encoder(images))
+    saved = load_file(run.student / "model.safetensors")
+    assert not [name for name in saved if "head." in name and "weight" not in name and "bias" not in name]
+    assert not [name for name in saved if name.startswith(("projector", "teacher", "_"))]
 
-def test_tok(toy_text_encoder):
-    from picturebook.models.text_encoders import load_text_encoder
-    e = load_text_encoder(str(toy_text_encoder))
-    print(e._model.tokenizer(["a photo of a apple.", "leaf"]), e.max_length, e.width)
-    v = e.encode(["a photo of a apple.", "a photo of a leaf.", "a photo of a sky.", ""])
-    print(v @ v.T)
+
+@pytest.mark.parametrize("case", ["distil", "bank", "own", "learned", "linear"])
+def test_a_teacher_with_a_head_is_kept_beside_the_student(finished_run: Make, case: str) -> None:
+    encoder, head, saved = load_teacher(finished_run(case).teacher)
+    assert saved.head.mode == {"distil": "linear"}.get(case, case)
+    assert saved.num_classes == 3
+    assert (saved.text_encoder is not None) == (case in {"bank", "own"})
+    texts = torch.randn(2, saved.text_width) if case == "own" else None
+    with torch.no_grad():
+        assert head(encoder.tokens(torch.rand(2, 3, 16, 16)), texts).logits.shape == (2, 3)
+
+
+@pytest.mark.parametrize("case", ["bank", "distil"])
+def test_enough_training_teaches_the_student(recipe_options: Make, tmp_path: Path, case: str) -> None:
+    longer = {"epochs": 25, "learning_rate": 5e-3}
+    changes = {"student": VIT, "train": longer, "teacher": {"train": longer}, "data": {"split": {"test": 0.3}}}
+    run = run_recipe(recipe_options(case, tmp_path / "run", **changes))
+    models = read_json(run.results)["models"]
+    for name in ("teacher", "student", "student through timm's transform"):
+        assert models[name]["test"]["accuracy"] >= 0.8, name
+        assert models[name]["test"]["accuracy"] > models[name]["test"]["majority"]
+
+
+def test_distil_with_a_linear_head_is_image_text_with_one(recipe_options: Make, finished_run: Make, tmp_path: Path) -> None:
+    distil = run_recipe(recipe_options("distil", tmp_path / "run", student=VIT))
+    assert weights(distil) == weights(finished_run("linear"))
+    assert (
+        load_file(distil.teacher / "head.safetensors").keys()
+        == load_file(finished_run("linear").teacher / "head.safetensors").keys()
+    )
+    ours, theirs = (read_json(run.results)["models"] for run in (distil, finished_run("linear")))
+    assert ours == theirs
+
+
+# ---- teachers -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "changes"), [("unknown", {}), ("privileged", {"source": "classes", "column": None})])
+def test_a_teacher_of_own_words_is_named_with_what_they_may_know(
+    recipe_settings: Make, tmp_path: Path, kind: str, changes: dict[str, Any]
+) -> None:
+    settings = recipe_settings("own", tmp_path / "run", text={"kind": kind, **changes})
+    run = run_recipe(parse_options(settings, source="the test"))
+    names = [name for name in read_json(run.results)["models"] if "teacher" in name]
+    assert names == [f"teacher with the pictures' own words ({kind})"]
+
+
+def test_a_label_blind_text_may_answer_by_itself(recipe_options: Make, tmp_path: Path) -> None:
+    run = run_recipe(recipe_options("own", tmp_path / "run", teacher={"head": {"residual": True}}))
+    assert "residual.weight" in load_file(run.teacher / "head.safetensors")
+
+
+@pytest.mark.parametrize("case", ["classifier", "distil", "linear", "born_again"])
+def test_a_finished_run_may_teach(recipe_options: Make, finished_run: Make, tmp_path: Path, case: str) -> None:
+    source = finished_run("supervised")
+    teacher = {"run": str(source.path)} if case == "born_again" else {"image_encoder": str(source.path)}
+    run = run_recipe(recipe_options(case, tmp_path / "run", student=RESNET, teacher=teacher))
+    assert "encoder" not in num_steps(run)
+    if case in ("classifier", "born_again"):
+        name = "teacher" if case == "classifier" else "generation 0"
+        ours, theirs = read_json(run.results)["models"][name], read_json(source.results)["models"]["student"]
+        assert ours["test"]["nll"] == pytest.approx(theirs["test"]["nll"], rel=1e-5)
+    else:
+        encoder, _, _ = load_teacher(run.teacher)
+        assert weights_fingerprint(encoder) == weights_fingerprint(load_student(source.student)[0])
+
+
+@pytest.fixture(scope="session")
+def run_with_other_classes(recipe_options: Make, toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    root = tmp_path_factory.mktemp("other")
+    shutil.copytree(toy_data, root / "data", ignore=shutil.ignore_patterns("metadata.csv"))
+    (root / "data" / "apple").rename(root / "data" / "pear")
+    run: RunFolder = run_recipe(recipe_options("supervised", root / "run", data={"root": str(root / "data")}))
+    return run
+
+
+@pytest.mark.parametrize(("case", "setting"), [("classifier", "image_encoder"), ("born_again", "run")])
+def test_a_classifier_of_other_classes_cannot_teach(
+    recipe_options: Make, run_with_other_classes: RunFolder, tmp_path: Path, case: str, setting: str
+) -> None:
+    options = recipe_options(case, tmp_path / "run", teacher={setting: str(run_with_other_classes.path)})
+    with pytest.raises(ModelError, match=r"knows other classes than these data \(apple, pear\)"):
+        run_recipe(options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_of_other_classes_may_teach_under_a_head(
+    recipe_options: Make, run_with_other_classes: RunFolder, tmp_path: Path
+) -> None:
+    run = run_recipe(recipe_options("distil", tmp_path / "run", teacher={"image_encoder": str(run_with_other_classes.path)}))
+    assert run.finished
+
+
+def test_a_half_written_run_cannot_teach(recipe_options: Make, tmp_path: Path) -> None:
+    RunFolder(tmp_path / "half").start(resume=False, resolved="seed = 0\n")
+    with pytest.raises(RunError, match="is half written"):
+        run_recipe(recipe_options("classifier", tmp_path / "run", teacher={"image_encoder": str(tmp_path / "half")}))
+
+
+def test_two_generations_have_ensembles_with_and_without_the_first_teacher(recipe_options: Make, tmp_path: Path) -> None:
+    run = run_recipe(recipe_options("born_again", tmp_path / "run", generations=2))
+    assert list(num_steps(run)) == ["encoder", "generation-1", "student"]
+    assert sorted(read_json(run.results)["models"]) == sorted(
+        [
+            *STUDENT,
+            "generation 0",
+            "generation 1",
+            "ensemble of the generations with the first teacher",
+            "ensemble of the generations without the first teacher",
+        ]
+    )
+
+
+# ---- what is distilled --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("distilled", ["representation", "both"])
+@pytest.mark.parametrize("case", ["distil", "classifier", "born_again", "bank", "own"])
+def test_the_representation_is_distilled(recipe_options: Make, tmp_path: Path, case: str, distilled: str) -> None:
+    loss = {"distilled": distilled, "label_weight": 0.5}
+    run = run_recipe(recipe_options(case, tmp_path / "run", loss=loss, train={"epochs": 1}))
+    line = run.read_metrics()[-1]
+    assert 0 < line["feature_regression"] < 2
+    assert ("distillation_kl" in line) == (distilled == "both")
+    assert not [name for name in load_file(run.student / "model.safetensors") if "projector" in name]
+
+
+def test_views_past_the_stored_tokens_are_labelled_through_the_encoder(recipe_options: Make, tmp_path: Path) -> None:
+    run = run_recipe(recipe_options("bank", tmp_path / "run", teacher={"token_views": 1}, train={"epochs": 3}))
+    assert run.finished
+
+
+def test_a_budget_too_small_for_one_view_is_refused_and_a_small_one_said(recipe_options: Make, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"raise teacher\.token_budget_gb"):
+        run_recipe(recipe_options("linear", tmp_path / "a", teacher={"token_budget_gb": 1e-9}))
+    listener = Listening()
+    run_recipe(recipe_options("linear", tmp_path / "b", teacher={"token_budget_gb": 4e-5}), reporter=listener)
+    assert [sentence for sentence in listener.said if sentence.startswith("1 instead of 2 views of image tokens")]

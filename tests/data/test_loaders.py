@@ -1,0 +1,132 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from picturebook.data.loaders import TrainingBatches, ViewMaker, evaluation_batches
+from picturebook.data.pictures import Pictures
+from picturebook.data.views import ViewOptions, evaluation_views
+from picturebook.types import Batch
+
+CPU = torch.device("cpu")
+
+
+def maker(pictures: Pictures, seed: int = 0) -> ViewMaker:
+    return ViewMaker(pictures, ViewOptions(), 16, seed, CPU)
+
+
+def batches(pictures: Pictures, rows: np.ndarray, **changes: object) -> TrainingBatches:
+    settings = {"batch_size": 7, "epochs": 3, "num_views": 3, "seed": 0, "with_images": False}
+    return TrainingBatches(maker(pictures), rows, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def pairs(found: list[Batch]) -> list[tuple[int, int]]:
+    return [pair for batch in found for pair in zip(batch.ids.tolist(), batch.views.tolist(), strict=True)]
+
+
+@pytest.fixture
+def rows(toy_pictures: Pictures) -> np.ndarray:
+    return toy_pictures.rows["train"][:30]
+
+
+def test_every_sample_comes_exactly_once_an_epoch_in_that_epochs_view(toy_pictures: Pictures, rows: np.ndarray) -> None:
+    steps = batches(toy_pictures, rows)
+    seen = pairs([steps.at(step) for step in range(steps.num_steps)])
+    assert steps.num_steps == 13  # 90 samples: 12 full batches of 7 and one of 6
+    assert len(seen) == 90
+    ids = set(toy_pictures.ids[rows].tolist())
+    for epoch in range(3):
+        part = seen[30 * epoch : 30 * epoch + 30]
+        assert {sample for sample, _ in part} == ids
+        assert {view for _, view in part} == {epoch}
+
+
+def test_views_take_turns_where_they_are_fewer_than_epochs(toy_pictures: Pictures, rows: np.ndarray) -> None:
+    steps = batches(toy_pictures, rows, num_views=2)
+    counted = Counter(pairs([steps.at(step) for step in range(steps.num_steps)]))
+    assert all(counted[sample, 0] == 2 and counted[sample, 1] == 1 for sample in toy_pictures.ids[rows].tolist())
+
+
+def test_epochs_differ_in_order_and_seeds_too(toy_pictures: Pictures, rows: np.ndarray) -> None:
+    def order(seed: int) -> list[int]:
+        steps = batches(toy_pictures, rows, batch_size=30, seed=seed)
+        return [sample for sample, _ in pairs([steps.at(step) for step in range(3)])]
+
+    assert order(0)[:30] != order(0)[30:60]
+    assert order(0) != order(1)
+    assert order(0) == order(0)
+
+
+def test_a_step_is_a_function_of_its_number(toy_pictures: Pictures, rows: np.ndarray) -> None:
+    steps = batches(toy_pictures, rows, with_images=True)
+    straight = [steps.at(step) for step in range(steps.num_steps)]
+    for step in (12, 4, 5, 0, 11):
+        for again in (steps.at(step), batches(toy_pictures, rows, with_images=True).at(step)):
+            assert torch.equal(again.ids, straight[step].ids)
+            assert torch.equal(again.views, straight[step].views)
+            assert again.images is not None
+            assert torch.equal(again.images, straight[step].images)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_shares_of_the_processes_are_the_batch_of_one(toy_pictures: Pictures, rows: np.ndarray, world: int) -> None:
+    whole = batches(toy_pictures, rows, with_images=True)
+    shares = [batches(toy_pictures, rows, with_images=True, share=(rank, world)) for rank in range(world)]
+    assert {share.num_steps for share in shares} == {whole.num_steps}
+    for step in range(whole.num_steps):
+        parts = [share.at(step) for share in shares]
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        for field in ("ids", "views", "labels", "images"):
+            joined = torch.cat([getattr(part, field) for part in parts])
+            assert torch.equal(joined, getattr(whole.at(step), field))
+        assert whole.size(step) == sum(map(len, parts))
+        assert {share.size(step) for share in shares} == {whole.size(step)}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch_size", "world", "sizes"),
+    [
+        (1, 7, 1, [7, 7, 7, 7, 2]),
+        (1, 29, 1, [29]),  # one sample is left: too few for batch statistics
+        (1, 15, 1, [15, 15]),
+        (1, 7, 2, [7, 7, 7, 7]),  # two samples are left for two processes
+        (1, 13, 2, [13, 13, 4]),
+        (2, 128, 1, [60]),
+        (3, 40, 1, [40, 40, 10]),
+    ],
+)
+def test_only_the_last_batch_is_smaller_and_one_too_small_is_left_out(
+    toy_pictures: Pictures, rows: np.ndarray, epochs: int, batch_size: int, world: int, sizes: list[int]
+) -> None:
+    steps = batches(toy_pictures, rows, epochs=epochs, batch_size=batch_size, share=(0, world))
+    assert [steps.size(step) for step in range(steps.num_steps)] == sizes
+
+
+def test_labels_and_images_are_the_pictures_own(toy_pictures: Pictures, rows: np.ndarray) -> None:
+    batch = batches(toy_pictures, rows, with_images=True).at(1)
+    places = [toy_pictures.ids.tolist().index(sample) for sample in batch.ids.tolist()]
+    assert batch.labels.tolist() == toy_pictures.labels[places].tolist()
+    assert batch.images is not None
+    alone = maker(toy_pictures).batch(np.array(places[2:3]), batch.views.numpy()[2:3])
+    assert torch.equal(alone.images, batch.images[2:3])  # type: ignore[arg-type]
+    other = maker(toy_pictures, seed=1).batch(np.array(places), batch.views.numpy())
+    assert not torch.equal(other.images, batch.images)  # type: ignore[arg-type]
+
+
+def test_without_images_the_rest_is_the_same(toy_pictures: Pictures, rows: np.ndarray) -> None:
+    with_images, without = (batches(toy_pictures, rows, with_images=some).at(3) for some in (True, False))
+    assert without.images is None
+    assert torch.equal(without.ids, with_images.ids)
+
+
+def test_evaluation_goes_through_the_rows_in_their_order(toy_pictures: Pictures) -> None:
+    rows = toy_pictures.rows["train"][[4, 1, 3, 0, 2]]
+    found = list(evaluation_batches(toy_pictures, rows, image_size=16, device=CPU, batch_size=2))
+    assert [len(batch) for batch in found] == [2, 2, 1]
+    assert [sample for batch in found for sample in batch.ids.tolist()] == toy_pictures.ids[rows].tolist()
+    assert [label for batch in found for label in batch.labels.tolist()] == toy_pictures.labels[rows].tolist()
+    expected = evaluation_views(
+        torch.from_numpy(toy_pictures.canvases[rows]), toy_pictures.sizes[rows].astype(np.int64), image_size=16
+    )
+    assert torch.equal(torch.cat([batch.images for batch in found if batch.images is not None]), expected)

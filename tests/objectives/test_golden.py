@@ -1,0 +1,57 @@
+"""Golden losses: every stage of every recipe over 20 steps, seed 0, CPU, fp32, one thread.
+
+A change that moves a number says so, and why, in its commit, and writes the file anew:
+
+    python -m pytest tests/objectives/test_golden.py --regenerate-golden
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import VIT
+from picturebook.config import run_recipe
+
+GOLDEN = Path(__file__).with_name("golden.json")
+CASES = ("supervised", "distil", "born_again", "bank", "own", "learned", "linear")
+# One batch holds all 33 training pictures, so that the log's line an epoch is a line a step.
+STEPS = {"epochs": 20, "batch_size": 33, "num_views": 4, "learning_rate": 3e-3}
+
+
+def losses(recipe_options: Callable[..., Any], case: str, out: Path) -> dict[str, list[float]]:
+    """Stage → the loss of each step."""
+    changes: dict[str, Any] = {"train": STEPS}
+    if case not in ("supervised", "born_again"):
+        changes |= {"student": VIT, "teacher": {"train": {**STEPS, "num_views": 0}}}
+    found: dict[str, list[float]] = {}
+    for line in run_recipe(recipe_options(case, out, **changes)).read_metrics():
+        found.setdefault(line["stage"], []).append(float(f"{line['loss']:.7g}"))
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_losses_are_the_golden_ones(
+    recipe_options: Callable[..., Any], tmp_path: Path, request: pytest.FixtureRequest, case: str
+) -> None:
+    assert torch.get_num_threads() == 1
+    found = losses(recipe_options, case, tmp_path / "run")
+    assert {len(values) for values in found.values()} == {20}
+    golden = json.loads(GOLDEN.read_text()) if GOLDEN.is_file() else {}
+    if request.config.getoption("--regenerate-golden"):
+        GOLDEN.write_text(json.dumps({**golden, case: found}, indent=1, sort_keys=True) + "\n")
+        return
+    assert found.keys() == golden[case].keys()
+    for stage, values in found.items():
+        assert values == pytest.approx(golden[case][stage], rel=1e-4, abs=1e-6), stage
+
+
+def test_every_case_has_golden_losses_that_fall() -> None:
+    golden = json.loads(GOLDEN.read_text())
+    assert sorted(golden) == sorted(CASES)
+    for case, stages in golden.items():
+        for stage, values in stages.items():
+            assert values[-1] < values[0], (case, stage)

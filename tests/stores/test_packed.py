@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from picturebook.errors import StoreError
+from picturebook.stores.packed import PackedArray, PackedWriter
+
+IDS = np.array([7, -3, 2**62, -(2**62)], dtype=np.int64)
+FINGERPRINT = {"teacher": "t1", "views": "v1", "classes": "c1"}
+
+
+def start(folder: Path, **changes: object) -> PackedWriter:
+    settings = {"ids": IDS, "num_views": 2, "record": (3,), "dtype": np.float16, "fingerprint": FINGERPRINT}
+    return PackedWriter.start(folder, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def record(ids: np.ndarray, views: np.ndarray) -> np.ndarray:
+    """A value that says whose it is."""
+    places = np.array([np.flatnonzero(ids_ == IDS)[0] for ids_ in ids])
+    return np.stack([places, views, np.full(len(ids), 0.5)], axis=1).astype(np.float32)
+
+
+def fill(writer: PackedWriter, batch: int = 3, batches: int | None = None) -> list[tuple[int, int]]:
+    """Write what is missing, or the first batches of it; returns what was written."""
+    ids, views = writer.missing()
+    done = []
+    for number, begin in enumerate(range(0, len(ids), batch)):
+        if number == batches:
+            break
+        part = slice(begin, begin + batch)
+        writer.write(ids[part], views[part], record(ids[part], views[part]))
+        done += list(zip(ids[part].tolist(), views[part].tolist(), strict=True))
+    return done
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    writer = start(tmp_path / "store")
+    fill(writer)
+    writer.finish()
+    return tmp_path / "store"
+
+
+def test_every_record_comes_back_in_any_order(store: Path) -> None:
+    array = PackedArray.open(store, FINGERPRINT)
+    assert array.num_views == 2
+    for order in ([0, 1, 2, 3], [3, 1], [2, 2, 0]):
+        ids, views = IDS[order], np.array([0, 1, 1, 0])[order]
+        np.testing.assert_array_equal(array.read(ids, views), record(ids, views).astype(np.float16))
+    assert array.read(IDS[:0], np.zeros(0, np.int64)).shape == (0, 3)
+
+
+def test_values_are_mapped_not_loaded(store: Path) -> None:
+    assert isinstance(PackedArray.open(store, FINGERPRINT).values, np.memmap)
+
+
+@pytest.mark.parametrize(
+    ("expected", "field"),
+    [
+        ({**FINGERPRINT, "views": "v2"}, "its views is v1, this run's is v2"),
+        ({"teacher": "t1", "views": "v1"}, "its classes is c1, this run's is nothing"),
+        ({**FINGERPRINT, "words": "w"}, "its words is nothing, this run's is w"),
+    ],
+)
+def test_another_fingerprint_is_refused_by_the_field_that_differs(store: Path, expected: dict[str, str], field: str) -> None:
+    with pytest.raises(StoreError) as refused:
+        PackedArray.open(store, expected)
+    assert field in str(refused.value)
+
+
+def test_an_unknown_sample_or_view_is_refused(store: Path) -> None:
+    array = PackedArray.open(store, FINGERPRINT)
+    for stranger in (8, 2**62 + 1, -(2**63), 2**63 - 1):
+        with pytest.raises(StoreError, match=f"no record of sample {stranger}"):
+            array.read(np.array([7, stranger], dtype=np.int64), np.array([0, 0]))
+    for view in (2, -1):
+        with pytest.raises(StoreError, match="holds views 0 to 1"):
+            array.read(IDS[:1], np.array([view]))
+
+
+def test_there_is_no_store_until_it_is_whole(tmp_path: Path) -> None:
+    writer = start(tmp_path / "store")
+    fill(writer, batches=1)
+    with pytest.raises(StoreError, match="There is no store"):
+        PackedArray.open(tmp_path / "store", FINGERPRINT)
+    with pytest.raises(StoreError, match="incomplete: 5 records are missing"):
+        writer.finish()
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_is_missing_comes_view_after_view(tmp_path: Path) -> None:
+    ids, views = start(tmp_path / "store").missing()
+    assert views.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert ids.tolist() == [*sorted(IDS.tolist()), *sorted(IDS.tolist())]
+
+
+def test_an_interrupted_writing_computes_only_what_is_missing(tmp_path: Path) -> None:
+    first = fill(start(tmp_path / "store"), batches=2)
+    writer = start(tmp_path / "store")
+    second = fill(writer)
+    writer.finish()
+    assert len(first) == 6
+    assert len(second) == 2
+    assert set(first).isdisjoint(second)
+    array = PackedArray.open(tmp_path / "store", FINGERPRINT)
+    for view in (0, 1):
+        views = np.full(4, view)
+        np.testing.assert_array_equal(array.read(IDS, views), record(IDS, views).astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"fingerprint": {**FINGERPRINT, "teacher": "t2"}}, {"num_views": 3}, {"record": (4,)}, {"dtype": np.float32}]
+)
+def test_a_part_of_something_else_is_begun_anew(tmp_path: Path, changes: dict[str, object]) -> None:
+    fill(start(tmp_path / "store"))
+    ids, _ = start(tmp_path / "store", **changes).missing()
+    assert len(ids) == 4 * int(changes.get("num_views", 2))  # type: ignore[call-overload]
+
+
+def test_a_part_without_a_header_is_begun_anew(tmp_path: Path) -> None:
+    fill(start(tmp_path / "store"))
+    (tmp_path / "store.partial" / "header.json").unlink()
+    assert len(start(tmp_path / "store").missing()[0]) == 8
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e6])
+def test_a_record_that_is_not_finite_is_refused_and_stays_missing(tmp_path: Path, value: float) -> None:
+    writer = start(tmp_path / "store")
+    values = np.array([[1.0, value, 2.0]], dtype=np.float32)
+    with pytest.raises(StoreError, match="not finite in float16"):
+        writer.write(IDS[:1], np.array([0]), values)
+    assert len(start(tmp_path / "store").missing()[0]) == 8
+
+
+def test_a_broken_header_is_a_sentence(store: Path) -> None:
+    (store / "header.json").write_text("{")
+    with pytest.raises(StoreError, match="is not whole"):
+        PackedArray.open(store, FINGERPRINT)

@@ -1,0 +1,423 @@
+"""What a person can get wrong, as they meet it: one sentence and exit code 2, or one remark with a count."""
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import CommandLine, command_line, contents, write_pictures, write_table
+from PIL import Image
+
+from picturebook.data.images import Broken, decode
+
+IMAGE_TEXT = ("recipe=image_text", "text.source=column", "teacher.head.mode=own", "student.image_size=32")
+MINILM = "teacher.text_encoder=package:all-MiniLM-L6-v2"
+
+
+@pytest.fixture(scope="session")
+def picturebook(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    return command_line(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    write_pictures(root)
+    return root
+
+
+def sets(*overrides: str) -> list[str]:
+    return [word for override in overrides for word in ("--set", override)]
+
+
+def refused(picturebook: CommandLine, tmp_path: Path, *overrides: str, data: Path | None = None) -> str:
+    """The sentence of a training that is refused; nothing of it stays, and the data are as they were."""
+    out = tmp_path / "out"
+    root = picturebook.data if data is None else data
+    before = contents(tmp_path), contents(picturebook.data)
+    sentence = picturebook.refusal(
+        "train", picturebook.run_file, *sets(f"out={out.as_posix()}", f"data.root={root.as_posix()}", *overrides)
+    )
+    assert not out.exists()
+    assert (contents(tmp_path), contents(picturebook.data)) == before
+    return sentence
+
+
+# --- the pictures
+
+
+def test_a_missing_folder(picturebook: CommandLine, tmp_path: Path) -> None:
+    sentence = refused(picturebook, tmp_path, data=tmp_path / "nowhere")
+    assert sentence.startswith(f"data.root: there is no folder or file {tmp_path / 'nowhere'}.")
+
+
+def test_an_empty_folder(picturebook: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert "There are no pictures in" in (sentence := refused(picturebook, tmp_path, data=tmp_path / "data"))
+    assert "it is empty" in sentence
+
+
+def test_one_class_alone(picturebook: CommandLine, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "data", classes=("apple",))
+    sentence = refused(picturebook, tmp_path, data=tmp_path / "data")
+    assert "All 12 pictures" in sentence
+    assert "the label 'apple'; a classifier needs two classes or more" in sentence
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (None, "no class folders, no metadata file"),
+        ("file_name,text", "metadata.csv has no column 'label', only file_name, text"),
+        ("file_name,label", "the column 'label' of metadata.csv is empty in every row"),
+    ],
+)
+def test_neither_labels_nor_class_folders(picturebook: CommandLine, tmp_path: Path, header: str | None, reason: str) -> None:
+    write_pictures(tmp_path / "data", classes=("apple",))
+    if header is not None:
+        write_table(tmp_path / "data" / "apple", header, ["00.png,"])
+    sentence = refused(picturebook, tmp_path, data=tmp_path / "data" / "apple")
+    assert reason in sentence
+    assert "add metadata.csv with the columns file_name and label" in sentence
+
+
+def test_two_rows_for_one_picture(picturebook: CommandLine, tmp_path: Path, data: Path) -> None:
+    write_table(data, "file_name,text", ["apple/00.png,one", "leaf/00.png,two", "apple/00.png,three"])
+    sentence = refused(picturebook, tmp_path, data=data)
+    assert sentence.endswith("metadata.csv has two rows for apple/00.png (line 2 and line 4): keep one.")
+
+
+def test_too_many_broken_pictures(picturebook: CommandLine, tmp_path: Path, data: Path) -> None:
+    for name in ("00", "01", "02", "03"):
+        (data / "sky" / f"{name}.png").write_bytes(b"")
+    sentence = refused(picturebook, tmp_path, data=data)
+    assert sentence.startswith("4 files of 36 (11.1%) give no picture, more than data.max_broken_share = 0.1 allows: ")
+    assert "sky/00.png (zero-byte file)" in sentence
+    answer = picturebook(
+        "train",
+        picturebook.run_file,
+        *sets(f"out={(tmp_path / 'out').as_posix()}", f"data.root={data.as_posix()}", "data.max_broken_share=0.12"),
+    )
+    assert answer.code == 0
+    assert answer.remarks.count("4 files skipped: zero-byte file") == 1
+
+
+# --- the words
+
+
+def test_text_asked_for_and_no_metadata(picturebook: CommandLine, tmp_path: Path, data: Path) -> None:
+    sentence = refused(picturebook, tmp_path, *IMAGE_TEXT, data=data)
+    assert sentence.startswith("There is no column 'text': ")
+    assert sentence.endswith("has no metadata file beside its pictures. Add metadata.csv with it.")
+
+
+def test_text_asked_for_and_no_such_column(picturebook: CommandLine, tmp_path: Path) -> None:
+    sentence = refused(picturebook, tmp_path, *IMAGE_TEXT, "text.column=txt")
+    assert sentence.startswith("There is no column 'txt'. Did you mean 'text'?")
+
+
+def test_text_asked_for_and_all_empty(picturebook: CommandLine, tmp_path: Path, data: Path) -> None:
+    write_table(data, "file_name,text", ["apple/00.png,", "leaf/00.png,"])
+    assert "is empty in every row" in refused(picturebook, tmp_path, *IMAGE_TEXT, data=data)
+
+
+def test_class_names_as_own_words_must_be_called_privileged(
+    picturebook: CommandLine, tmp_path: Path, toy_text_encoder: Path
+) -> None:
+    encoder = f"teacher.text_encoder={toy_text_encoder.as_posix()}"
+    sentence = refused(picturebook, tmp_path, *IMAGE_TEXT, "text.source=classes", encoder)
+    assert "tells the teacher the label: say text.kind = 'privileged', or take teacher.head.mode = 'bank'" in sentence
+
+
+def test_a_bank_takes_class_texts_alone(picturebook: CommandLine, tmp_path: Path) -> None:
+    sentence = refused(picturebook, tmp_path, *IMAGE_TEXT, "teacher.head.mode=bank")
+    assert sentence == "teacher.head.mode = 'bank' asks with class texts: need text.source = 'classes', got 'column'."
+
+
+def test_an_unknown_text_encoder(picturebook: CommandLine, tmp_path: Path) -> None:
+    sentence = refused(picturebook, tmp_path, *IMAGE_TEXT, "teacher.text_encoder=package:all-MiniLM-L12-v2")
+    assert "Did you mean 'all-MiniLM-L6-v2'?" in sentence
+
+
+# --- models and runs
+
+
+@pytest.mark.parametrize(
+    ("overrides", "nearest"),
+    [
+        (["student.model=resnet10"], "resnet10t"),
+        (["student.model_args={chanels=[8, 8, 8, 8]}"], "channels"),
+        (["recipe=distil", "teacher.image_encoder=resnet10"], "resnet10t"),
+        (["recipe=distil", "teacher.image_encoder=package:eficientnet-lite0"], "efficientnet-lite0"),
+        ([*IMAGE_TEXT, "teacher.image_encoder=resnet10"], "resnet10t"),
+    ],
+)
+def test_an_unknown_model(picturebook: CommandLine, tmp_path: Path, overrides: list[str], nearest: str) -> None:
+    assert f"Did you mean '{nearest}'?" in refused(picturebook, tmp_path, *overrides)
+
+
+@pytest.mark.parametrize("recipe", [("born_again", "teacher.run"), ("distil", "teacher.image_encoder")])
+def test_a_teacher_run_that_is_not_there(picturebook: CommandLine, tmp_path: Path, recipe: tuple[str, str]) -> None:
+    name, setting = recipe
+    sentence = refused(picturebook, tmp_path, f"recipe={name}", f"{setting}={(tmp_path / 'none').as_posix()}")
+    assert str(tmp_path / "none") in sentence
+
+
+def test_a_teacher_run_with_other_classes(picturebook: CommandLine, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "data", classes=("apple", "leaf", "sea"))
+    teacher = f"teacher.run={picturebook.run.as_posix()}"
+    sentence = refused(picturebook, tmp_path, "recipe=born_again", teacher, data=tmp_path / "data")
+    assert "knows other classes than these data (sea, sky): it cannot teach them." in sentence
+
+
+def test_a_run_folder_that_exists(picturebook: CommandLine) -> None:
+    before = contents(picturebook.run)
+    sentence = picturebook.refusal("train", picturebook.run_file)
+    assert sentence == f"{picturebook.run} exists already: take another `out`, go on with --resume, or remove it."
+    assert contents(picturebook.run) == before
+
+
+def test_a_run_that_is_resumed_with_other_settings(picturebook: CommandLine) -> None:
+    before = contents(picturebook.run)
+    sentence = picturebook.refusal("train", picturebook.run_file, "--resume", "--set", "seed=5")
+    assert "was started with other settings" in sentence
+    assert contents(picturebook.run) == before
+
+
+@pytest.mark.parametrize("arguments", [[], ["--resume"]])
+def test_a_folder_of_pictures_as_run_folder(picturebook: CommandLine, data: Path, arguments: list[str]) -> None:
+    before = contents(data)
+    sentence = picturebook.refusal("train", picturebook.run_file, *arguments, "--set", f"out={data.as_posix()}")
+    assert str(data) in sentence
+    assert "remove it" not in sentence, "nobody is told to remove a folder that is no run"
+    assert contents(data) == before
+
+
+@pytest.mark.parametrize("place", ["", "/run"])
+def test_a_file_in_the_run_folders_place(picturebook: CommandLine, data: Path, place: str) -> None:
+    file = data / "apple" / "00.png"
+    before = contents(data)
+    sentence = picturebook.refusal("train", picturebook.run_file, "--set", f"out={file.as_posix()}{place}")
+    assert str(file) in sentence
+    assert contents(data) == before
+
+
+# --- settings
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("recipe=superviced", "There is no recipe 'superviced'. Did you mean 'supervised'?"),
+        ("recipe=3", "need recipe = one of born_again, distil, image_text, supervised, got 3."),
+        ("sed=1", "sed: There is no setting 'sed'. Did you mean 'seed'?"),
+        ("train.epoch=1", "train.epoch: There is no setting 'epoch'. Did you mean 'epochs'?"),
+        ("data.split.tests=0.1", "data.split.tests: There is no setting 'tests'. Did you mean 'test'?"),
+        ("data.columns.lable=x", "data.columns.lable: There is no setting 'lable'. Did you mean 'label'?"),
+        ("train.epochs=many", "train.epochs: Input should be a valid integer, got 'many'."),
+        ("train.epochs=2.5", "train.epochs: Input should be a valid integer, got 2.5."),
+        ("data.root=3", "data.root: Input should be a valid string, got 3."),
+        ("train.epochs=0", "train.epochs: Input should be greater than or equal to 1, got 0."),
+        ("device=gpu", "device: Input should be 'auto', 'cpu', 'cuda' or 'mps', got 'gpu'."),
+        ("data.split={test=0.6, val=0.5}", "data.split: test + val: need < 1"),
+        ("train.epochs.more=3", "epochs is a value, not a table."),
+        ("train.epochs", "need path.to.setting=value."),
+    ],
+)
+def test_a_setting_that_cannot_be(picturebook: CommandLine, tmp_path: Path, override: str, sentence: str) -> None:
+    given = picturebook.refusal("train", picturebook.run_file, *sets(f"out={(tmp_path / 'out').as_posix()}", override))
+    assert sentence in given
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_setting_in_the_file_names_the_file(picturebook: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "RUN.toml"
+    file.write_text(picturebook.run_file.read_text().replace("batch_size", "batchsize").replace("/run", "/other"))
+    sentence = picturebook.refusal("train", file)
+    assert sentence.startswith(f"{file}: train.batchsize: There is no setting 'batchsize'. Did you mean 'batch_size'?")
+
+
+def test_every_wrong_setting_is_named_at_once(picturebook: CommandLine) -> None:
+    answer = picturebook("train", picturebook.run_file, *sets("out=never", "train.epoch=1", "sed=1"))
+    assert answer.code == 2
+    assert "'epoch'" in answer.err
+    assert "'sed'" in answer.err
+
+
+def test_no_settings_file(picturebook: CommandLine, tmp_path: Path) -> None:
+    sentence = picturebook.refusal("train", tmp_path / "RUN.toml")
+    assert sentence == f"There is no file {tmp_path / 'RUN.toml'}: write one with `picturebook init DATA`."
+
+
+@pytest.mark.parametrize("content", [b"recipe: supervised\n", b"\xff\xfe", b'recipe = "super'])
+def test_a_settings_file_that_is_no_toml(picturebook: CommandLine, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "RUN.toml").write_bytes(content)
+    assert "is no TOML that can be read" in picturebook.refusal("train", tmp_path / "RUN.toml")
+
+
+def test_a_settings_file_without_the_needed_settings(picturebook: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "RUN.toml"
+    file.write_text('recipe = "supervised"\nout = "runs/x"\n')
+    assert picturebook.refusal("train", file) == f"{file}: data: this setting is needed."
+
+
+# --- what is used after a change, skipped or noted
+
+
+def noise(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (20, 30, 3), dtype=np.uint8))
+
+
+def png(side: int, depth: int, pixels: bytes) -> bytes:
+    """An RGB PNG whose header claims `side` and `depth` bits, whatever its pixels are."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, depth, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+
+
+def deep() -> bytes:
+    """16 bits a channel, which Pillow itself cannot write; each line starts with its filter's number."""
+    lines = np.random.default_rng(2).integers(0, 65536, (16, 48)).astype(">u2")
+    return png(16, 16, b"".join(b"\0" + line.tobytes() for line in lines))
+
+
+def bomb() -> bytes:
+    """A few bytes that claim 50,000 x 50,000 pixels."""
+    return png(50_000, 8, bytes(100))
+
+
+def write_odd_pictures(root: Path) -> None:
+    noise(1).convert("CMYK").save(root / "apple" / "cmyk.jpg")
+    (root / "apple" / "deep.png").write_bytes(deep())
+    noise(3).quantize(16).save(root / "leaf" / "palette.png", transparency=0)
+    noise(4).convert("L").save(root / "leaf" / "grey.png")
+    noise(5).save(root / "sky" / "moving.gif", save_all=True, append_images=[noise(6), noise(7)])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    noise(8).save(root / "sky" / "turned.jpg", exif=turned)
+
+
+def write_broken_pictures(root: Path) -> None:
+    whole = (root / "apple" / "00.png").read_bytes()
+    (root / "apple" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (root / "apple" / "empty[1].png").write_bytes(b"")
+    (root / "leaf" / "words.png").write_text("not a picture")
+    (root / "sky" / "bomb.png").write_bytes(bomb())
+
+
+CONVERTED = {
+    "1 file converted: CMYK (apple/cmyk.jpg)",
+    "1 file converted: 16-bit (apple/deep.png)",
+    "1 file converted: palette with transparency (leaf/palette.png)",
+    "1 file converted: grey (leaf/grey.png)",
+    "1 file converted: animated, first frame taken (sky/moving.gif)",
+    "1 file converted: EXIF-rotated (sky/turned.jpg)",
+}
+SKIPPED = {
+    "1 file skipped: truncated file (apple/cut.png)",
+    "1 file skipped: zero-byte file (apple/empty[1].png)",
+    "1 file skipped: not an image (leaf/words.png)",
+    "1 file skipped: decompression bomb (sky/bomb.png)",
+    "1 file skipped: in the metadata but not on disk (sky/gone.png)",
+    "1 file skipped: on disk but not in the metadata (apple/11.png)",
+}
+
+
+@pytest.fixture(scope="module")
+def odd_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("odd") / "data"
+    write_pictures(root)
+    write_odd_pictures(root)
+    write_broken_pictures(root)
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.*"))
+    rows = [f"{name},{name.split('/')[0]}" for name in [*names, "sky/gone.png"] if name != "apple/11.png"]
+    write_table(root, "file_name,label", rows)
+    return root
+
+
+def inspected(picturebook: CommandLine, root: Path) -> dict[str, Any]:
+    answer = picturebook("inspect", root, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    found: dict[str, Any] = json.loads(answer.out)
+    return found
+
+
+def test_inspect_lists_every_oddity_once_with_its_count(picturebook: CommandLine, odd_data: Path) -> None:
+    before = contents(odd_data)
+    found = inspected(picturebook, odd_data)
+    assert sorted(found["findings"]) == sorted(CONVERTED | SKIPPED)
+    assert found["num_rows"] == 36 - 1 + 6
+    table = " ".join(picturebook("inspect", odd_data).out.replace("│", " ").split())
+    for sentence in CONVERTED | SKIPPED:
+        assert table.count(sentence) == 1
+    assert contents(odd_data) == before
+
+
+def test_training_says_every_oddity_once_and_goes_on(picturebook: CommandLine, odd_data: Path, tmp_path: Path) -> None:
+    overrides = sets(f"out={(tmp_path / 'run').as_posix()}", f"data.root={odd_data.as_posix()}")
+    answer = picturebook("train", picturebook.run_file, *overrides)
+    assert answer.code == 0, answer
+    for sentence in CONVERTED | SKIPPED:
+        assert answer.remarks.count(sentence) == 1, sentence
+    findings = json.loads((tmp_path / "run" / "provenance.json").read_text())["findings"]
+    assert sum(finding["count"] for finding in findings if finding["level"] == "skipped") == 6
+    assert sum(finding["count"] for finding in findings if finding["level"] == "converted") == 6
+
+
+def test_a_bomb_is_not_decoded() -> None:
+    with pytest.raises(Broken, match="decompression bomb"):
+        decode(bomb(), 16)
+
+
+def test_many_oddities_of_a_kind_are_one_sentence(picturebook: CommandLine, data: Path) -> None:
+    for index in range(5):
+        noise(index).convert("L").save(data / "sky" / f"grey-{index}.png")
+    (finding,) = inspected(picturebook, data)["findings"]
+    assert finding == "5 files converted: grey (sky/grey-0.png, sky/grey-1.png, sky/grey-2.png, …)"
+
+
+def test_a_small_class_is_noted(picturebook: CommandLine, data: Path) -> None:
+    for file in sorted((data / "sky").iterdir())[4:]:
+        file.unlink()
+    assert inspected(picturebook, data)["findings"] == ["1 class noted: fewer than 5 pictures (sky)"]
+
+
+def test_empty_texts_are_noted(picturebook: CommandLine, data: Path) -> None:
+    names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*.png"))]
+    write_table(data, "file_name,text", [f"{name},{'' if name.endswith('00.png') else 'words'}" for name in names])
+    found = inspected(picturebook, data)
+    assert found["findings"] == ["3 files noted: no text (apple/00.png, leaf/00.png, sky/00.png)"]
+    assert found["texts"]["num_rows"] == 33
+
+
+def test_empty_labels_are_unlabelled_pictures_and_noted(picturebook: CommandLine, data: Path, tmp_path: Path) -> None:
+    names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*.png"))]
+    write_table(data, "file_name,label", [f"{name},{'' if name.endswith('00.png') else name.split('/')[0]}" for name in names])
+    found = inspected(picturebook, data)
+    assert found["findings"] == ["3 files noted: no label (apple/00.png, leaf/00.png, sky/00.png)"]
+    assert found["num_unlabelled"] == 3
+    overrides = sets(f"out={(tmp_path / 'run').as_posix()}", f"data.root={data.as_posix()}")
+    answer = picturebook("train", picturebook.run_file, *overrides)
+    assert answer.code == 0
+    assert answer.remarks.count("3 files noted: no label") == 1
+    assert "3 pictures without a label are left out where labels teach." in answer.remarks
+
+
+@pytest.mark.packages
+def test_texts_past_the_encoders_length_are_counted(picturebook: CommandLine, data: Path, tmp_path: Path) -> None:
+    names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*.png"))]
+    rows = [f"{name},{'word ' * 600 if name == 'sky/00.png' else 'a word'}" for name in names]
+    write_table(data, "file_name,text", rows)
+    overrides = sets(
+        f"out={(tmp_path / 'run').as_posix()}", f"data.root={data.as_posix()}", MINILM, *IMAGE_TEXT, "teacher.train.epochs=1"
+    )
+    answer = picturebook("train", picturebook.run_file, *overrides)
+    assert answer.code == 0, answer
+    assert answer.remarks.count("1 texts are longer than the text encoder reads") == 1
+    assert "their ends are cut off" in answer.remarks

@@ -1,0 +1,215 @@
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import RECIPE_CASES
+from picturebook.config import RECIPES, cache_folder, dump_options, load_options, parse_options, run_recipe
+from picturebook.errors import OptionError, PicturebookError, RunError, TextError
+from picturebook.recipes.stages import RecipeOptions
+
+Make = Callable[..., Any]
+
+RUN_FILE = """\
+recipe = "image_text"
+out = "runs/a"
+[data]
+root = "birds"
+[views]
+crop_scale = [0.6, 1.0]
+[student]
+model_args = { channels = [8, 8, 8, 8] }
+[teacher.head]
+mode = "bank"
+"""
+
+
+@pytest.fixture
+def run_file(tmp_path: Path) -> Path:
+    (tmp_path / "run.toml").write_text(RUN_FILE)
+    return tmp_path / "run.toml"
+
+
+def refusal(path: Path, *overrides: str) -> str:
+    with pytest.raises(OptionError) as refused:
+        load_options(path, overrides)
+    return str(refused.value)
+
+
+def test_a_file_and_overrides_become_options(run_file: Path) -> None:
+    options = load_options(run_file, ["out=runs/b", "views.crop_scale=[0.7, 0.9]", "seed=3", "student.model=resnet10t"])
+    assert (options.out, options.seed, options.views.crop_scale) == ("runs/b", 3, (0.7, 0.9))
+    assert (options.student.model, options.student.model_args) == ("resnet10t", {"channels": [8, 8, 8, 8]})
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("sed=3", ["run.toml: sed: There is no setting 'sed'", "Did you mean 'seed'?"]),
+        ("teacher.hed.mode=own", ["teacher.hed: There is no setting 'hed'", "Did you mean 'head'?"]),
+        ("teacher.head.widht=8", ["teacher.head.widht: There is no setting 'widht'", "Did you mean 'width'?"]),
+        ("data.split.tets=0.1", ["data.split.tets: There is no setting 'tets'", "Did you mean 'test'?"]),
+        ("teacher.train.epoch=2", ["teacher.train.epoch: There is no setting 'epoch'", "Did you mean 'epochs'?"]),
+        ("seed=one", ["seed: Input should be a valid integer, got 'one'"]),
+        ("train.epochs=1.5", ["train.epochs: "]),
+        ("views.crop_scale=[0.9, 0.1]", ["views.crop_scale: crop_scale needs 0 < least"]),
+        ("teacher.head.mode=banc", ["teacher.head.mode: ", "'bank'", "got 'banc'"]),
+        ("recipe=image_txt", ["There is no recipe 'image_txt'. Did you mean 'image_text'?", "born_again"]),
+        ("recipe=3", ["need recipe = one of born_again, distil, image_text, supervised, got 3"]),
+        ("data=3", ["data: "]),
+        ("text.template=a photo", ["text: template: need a {}"]),
+        ("text.column=caption", ["text: column = 'caption' takes effect with source = 'column' only"]),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_path_and_the_nearest(run_file: Path, override: str, words: list[str]) -> None:
+    sentence = refusal(run_file, override)
+    for word in words:
+        assert word in sentence
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["teacher.head.width=10", "teacher.head.residual=true", "teacher.head.num_heads=3"],
+)
+def test_a_setting_refused_by_the_head_is_named_with_its_file(run_file: Path, override: str) -> None:
+    assert "run.toml: teacher.head" in refusal(run_file, override)
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    assert "There is no file" in refusal(tmp_path / "none.toml")
+    assert "is no TOML that can be read" in refusal(tmp_path)
+    (tmp_path / "bad.toml").write_text("seed = = 3")
+    assert "is no TOML that can be read" in refusal(tmp_path / "bad.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    assert "is no TOML that can be read" in refusal(tmp_path / "bytes.toml")
+    (tmp_path / "empty.toml").write_text("")
+    assert "need recipe = one of" in refusal(tmp_path / "empty.toml")
+
+
+@pytest.mark.parametrize("case", RECIPE_CASES)
+def test_what_was_resolved_loads_again(recipe_options: Make, tmp_path: Path, case: str) -> None:
+    options = recipe_options(case, tmp_path / "run", views={"crop_scale": [0.6, 1.0]}, train={"learning_rate": 3e-5})
+    (tmp_path / "run.toml").write_text(dump_options(options))
+    again = load_options(tmp_path / "run.toml")
+    assert again == options
+    assert type(again) is RECIPES[tomllib.loads(dump_options(options))["recipe"]].options
+    assert dump_options(again) == dump_options(options)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_defaults_of_every_recipe_load_again(tmp_path: Path, name: str) -> None:
+    options = parse_options({"recipe": name, "out": "a", "data": {"root": "b"}}, source="the test")
+    (tmp_path / "run.toml").write_text(dump_options(options))
+    assert load_options(tmp_path / "run.toml") == options
+
+
+@pytest.mark.parametrize("name", ["distil", "image_text"])
+def test_one_setting_of_the_heads_training_leaves_its_other_defaults(name: str) -> None:
+    settings = {"recipe": name, "out": "a", "data": {"root": "b"}}
+    default = parse_options(settings, source="the test").model_dump()["teacher"]["train"]
+    changed = parse_options({**settings, "teacher": {"train": {"batch_size": 7}}}, source="the test").model_dump()["teacher"][
+        "train"
+    ]
+    assert changed == {**default, "batch_size": 7}
+
+
+OWN_TEXT = {"source": "column", "kind": "label_blind"}
+
+
+@pytest.mark.parametrize(
+    ("case", "changes", "sentence"),
+    [
+        ("bank", {"text": OWN_TEXT}, "need text.source = 'classes', got 'column'"),
+        ("bank", {"text": {"source": "none"}}, "need text.source = 'classes', got 'none'"),
+        ("learned", {"text": {"source": "classes"}}, "reads no words: need text.source = 'none', got 'classes'"),
+        ("linear", {"text": OWN_TEXT}, "reads no words: need text.source = 'none', got 'column'"),
+        (
+            "own",
+            {"text": {"kind": "privileged"}, "teacher": {"head": {"residual": True}}},
+            "need text.kind = 'label_blind', got 'privileged'",
+        ),
+        (
+            "own",
+            {"text": {"kind": "unknown"}, "teacher": {"head": {"residual": True}}},
+            "need text.kind = 'label_blind', got 'unknown'",
+        ),
+    ],
+)
+def test_words_and_heads_that_do_not_go_together_are_refused_before_anything_is_done(
+    recipe_options: Make, tmp_path: Path, case: str, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(OptionError) as refused:
+        run_recipe(recipe_options(case, tmp_path / "run", **changes))
+    assert sentence in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("case", "changes", "error", "sentence"),
+    [
+        ("classifier", {"teacher": {"image_size": 32}}, OptionError, "teacher.image_size takes no effect"),
+        ("distil", {"teacher": {"image_size": 32}}, OptionError, "teacher.image_size"),
+        ("linear", {"teacher": {"image_size": 32}}, OptionError, "teacher.image_size"),
+        ("own", {"text": {"source": "classes", "kind": "unknown"}}, TextError, "tells the teacher the label"),
+        ("own", {"text": {"source": "none"}}, TextError, "got 'none'"),
+        ("own", {"text": {"column": "words"}}, TextError, "There is no column 'words'"),
+    ],
+    ids=["classifier size", "trained encoder's size (distil)", "trained encoder's size (image_text)", "label", "none", "column"],
+)
+def test_settings_that_cannot_take_effect_are_refused_and_the_folder_stays_free(
+    recipe_options: Make, tmp_path: Path, case: str, changes: dict[str, Any], error: type[PicturebookError], sentence: str
+) -> None:
+    with pytest.raises(error) as refused:
+        run_recipe(recipe_options(case, tmp_path / "run", **changes))
+    assert sentence in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("case", "changes", "name"),
+    [
+        ("supervised", {"student": {"model": "resnet10x"}}, "resnet10x"),
+        ("supervised", {"student": {"model_args": {"chanels": [8]}}}, "chanels"),
+        ("supervised", {"student": {"init": "runs/none"}}, "runs/none"),
+        ("linear", {"teacher": {"image_encoder": "resnet1"}}, "resnet1"),
+        ("distil", {"teacher": {"image_encoder": "resnet1"}}, "resnet1"),
+        ("classifier", {"teacher": {"image_encoder": "runs/none"}}, "runs/none"),
+        ("born_again", {"teacher": {"run": "runs/none"}}, "runs/none"),
+        ("bank", {"teacher": {"text_encoder": "no/such"}}, "no/such"),
+    ],
+)
+def test_a_part_that_does_not_exist_is_refused_before_the_training(
+    recipe_options: Make, tmp_path: Path, case: str, changes: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(PicturebookError) as refused:
+        run_recipe(recipe_options(case, tmp_path / "run", **changes))
+    assert name in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_taken_folder_is_refused_and_a_finished_run_is_left_as_it_is(
+    recipe_options: Make, finished_run: Make, tmp_path: Path
+) -> None:
+    run = finished_run("supervised")
+    options = load_options(run.settings)
+    assert isinstance(options, RecipeOptions)
+    written = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    with pytest.raises(RunError, match="exists already"):
+        run_recipe(options)
+    assert run_recipe(options, resume=True) == run
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == written
+    with pytest.raises(RunError, match="other settings"):
+        run_recipe(options.model_copy(update={"seed": 1}), resume=True)
+
+
+def test_the_cache_is_the_settings_then_the_environments_then_the_users(
+    recipe_options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_cache: Path
+) -> None:
+    options = recipe_options("supervised", tmp_path / "run")
+    monkeypatch.setenv("PICTUREBOOK_CACHE", str(tmp_path / "mine"))
+    assert cache_folder(options) == toy_cache
+    assert cache_folder(options.model_copy(update={"cache": None})) == cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("PICTUREBOOK_CACHE")
+    assert cache_folder() == Path.home() / ".cache" / "picturebook"

@@ -1,0 +1,239 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from picturebook.engine import Training, TrainOptions, build_accelerator, build_optimizer, learning_rate, train
+from picturebook.errors import PicturebookError
+from picturebook.objective import Loss, Objective
+from picturebook.runs import RunFolder
+from picturebook.types import Batch, Progress, no_progress
+
+
+class Line(Objective):
+    """Fits 3 numbers through dropout, and counts its steps in a buffer as an average or a centre would be."""
+
+    steps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+        nn.init.ones_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+        self.dropout = nn.Dropout(0.5)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.rates: list[float] = []
+
+    def forward(self, batch: Batch) -> Loss:
+        inputs = batch.ids[:, None] / torch.tensor([10.0, 20.0, 30.0])
+        error = self.layer(self.dropout(inputs))[:, 0] - batch.labels
+        return Loss(error.square().mean(), {"error": error.abs().mean().detach()})
+
+    def after_step(self, step: int, num_steps: int) -> None:
+        self.steps += 1
+        assert int(self.steps) == step + 1
+
+
+class Numbers:
+    """`num` samples in batches of `size`."""
+
+    def __init__(self, num_steps: int = 12, *, size: int = 4, steps_per_epoch: float = 4) -> None:
+        self.num_steps, self.steps_per_epoch, self._size = num_steps, steps_per_epoch, size
+        self.asked: list[int] = []
+
+    def at(self, step: int) -> Batch:
+        self.asked.append(step)
+        ids = torch.arange(self._size) + step
+        return Batch(ids, torch.zeros_like(ids), ids % 3)
+
+    def size(self, step: int) -> int:
+        return self._size
+
+
+def training(
+    objective: Objective,
+    *,
+    numbers: Numbers | None = None,
+    seed: int = 0,
+    validate: Callable[[], dict[str, float]] | None = None,
+    progress: Progress = no_progress,
+    **options: object,
+) -> Training:
+    settings = TrainOptions.model_validate({"epochs": 3, "learning_rate": 0.01, **options})
+    return Training("line", objective, numbers or Numbers(), settings, seed, validate, progress)
+
+
+def run(folder: Path, job: Training) -> RunFolder:
+    target = RunFolder(folder)
+    train(job, run=target, accelerator=build_accelerator(device="cpu", precision="fp32"))
+    return target
+
+
+def weights(objective: Objective) -> list[float]:
+    return torch.cat([parameter.detach().flatten() for parameter in objective.parameters()]).tolist()
+
+
+def test_the_rate_rises_straight_and_falls_by_half_a_cosine() -> None:
+    rates = [learning_rate(step, num_steps=10, num_warmup_steps=4.0, peak=2.0) for step in range(11)]
+    assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
+    assert rates[4:] == pytest.approx([1 + math.cos(math.pi * part / 6) for part in range(7)])
+    assert rates[7] == pytest.approx(1.0)
+    assert learning_rate(0, num_steps=1, num_warmup_steps=0.05, peak=1.0) == pytest.approx(1 / 1.05)
+    assert max(learning_rate(step, num_steps=7, num_warmup_steps=0.0, peak=0.3) for step in range(7)) == 0.3
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_decay_is_for_matrices_and_kernels_only(kind: str) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
+    module[2].weight.requires_grad_(False)
+    optimizer = build_optimizer(module, TrainOptions.model_validate({"optimizer": kind, "weight_decay": 0.3}))
+    decays = {id(parameter): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert decays[id(module[0].weight)] == 0.3
+    assert {decays[id(parameter)] for parameter in (module[0].bias, module[1].weight, module[1].bias, module[2].bias)} == {0.0}
+    assert id(module[2].weight) not in decays
+
+
+def test_each_step_is_taken_once_in_order_and_told(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    numbers, objective = Numbers(), Line()
+    run(tmp_path, training(objective, numbers=numbers, progress=lambda done, total: told.append((done, total))))
+    assert numbers.asked == list(range(12))
+    assert told == [(done, 12) for done in range(1, 13)]
+    assert int(objective.steps) == 12
+
+
+def test_metrics_have_a_line_an_epoch_with_the_mean_loss(tmp_path: Path) -> None:
+    lines = run(tmp_path, training(Line())).read_metrics()
+    assert [(line["stage"], line["step"], line["epoch"]) for line in lines] == [("line", 4, 1), ("line", 8, 2), ("line", 12, 3)]
+    assert all(line["loss"] > 0 and line["error"] > 0 and line["images_per_second"] > 0 for line in lines)
+    assert lines[-1]["learning_rate"] < lines[0]["learning_rate"]
+
+
+def test_the_logged_loss_is_the_mean_over_the_epochs_steps(tmp_path: Path) -> None:
+    objective = Line().eval()
+    numbers = Numbers(2, steps_per_epoch=2)
+    expected = [objective(numbers.at(step)).total.item() for step in range(2)]
+    (line,) = run(tmp_path, training(objective, numbers=Numbers(2, steps_per_epoch=2), learning_rate=1e-12)).read_metrics()
+    assert line["loss"] == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_the_last_epoch_of_a_run_is_not_past_its_epochs(tmp_path: Path) -> None:
+    # 3 epochs of 33 samples in batches of 16: 6 full batches and one of 3.
+    lines = run(tmp_path, training(Line(), numbers=Numbers(7, steps_per_epoch=33 / 16))).read_metrics()
+    assert lines[-1]["epoch"] <= 3
+
+
+@pytest.mark.parametrize(("validations", "expected"), [(0, []), (1, [12]), (2, [8, 12]), (3, [4, 8, 12]), (10, [4, 8, 12])])
+def test_validation_comes_evenly_and_at_the_end(tmp_path: Path, validations: int, expected: list[int]) -> None:
+    objective = Line()
+
+    def validate() -> dict[str, float]:
+        objective.eval()
+        return {"val_accuracy": 0.5}
+
+    lines = run(tmp_path, training(objective, validate=validate, validations=validations)).read_metrics()
+    assert [line["step"] for line in lines if "val_accuracy" in line] == expected
+    assert objective.training
+
+
+def test_validation_changes_nothing_of_the_training(tmp_path: Path) -> None:
+    plain, looked_at = Line(), Line()
+
+    def validate() -> dict[str, float]:
+        looked_at.eval()
+        torch.manual_seed(123)
+        return {"number": float(torch.rand(()))}
+
+    run(tmp_path / "a", training(plain))
+    run(tmp_path / "b", training(looked_at, validate=validate))
+    assert weights(plain) == weights(looked_at)
+
+
+def test_the_seed_decides_what_dropout_drops_and_the_global_generator_does_not(tmp_path: Path) -> None:
+    found = []
+    for name, seed, state in (("a", 0, 1), ("b", 0, 2), ("c", 1, 1)):
+        torch.manual_seed(state)
+        objective = Line()
+        run(tmp_path / name, training(objective, seed=seed))
+        found.append(weights(objective))
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+class PowerCutError(Exception):
+    """Not one of ours."""
+
+
+@pytest.mark.parametrize("stop", [1, 4, 6, 11, 12])
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_a_resumed_training_equals_a_straight_one(tmp_path: Path, stop: int, kind: str) -> None:
+    straight = Line()
+    expected = run(tmp_path / "straight", training(straight, optimizer=kind)).read_metrics()
+
+    def interrupt(done: int, total: int) -> None:
+        if done == stop:
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        run(tmp_path / "run", training(Line(), progress=interrupt, optimizer=kind))
+    numbers, resumed = Numbers(), Line()
+    folder = run(tmp_path / "run", training(resumed, numbers=numbers, optimizer=kind))
+    assert numbers.asked[0] == (stop - 1) // 4 * 4
+    assert weights(resumed) == weights(straight)
+    assert int(resumed.steps) == 12
+    for ours, theirs in zip(folder.read_metrics(), expected, strict=True):
+        assert {**ours, "images_per_second": 0} == {**theirs, "images_per_second": 0}
+
+
+def test_an_interrupted_save_is_not_resumed_from(tmp_path: Path) -> None:
+    folder = run(tmp_path, training(Line()))
+    (folder.stage("line") / ".state-000000016.half").mkdir()
+    objective = Line()
+    run(tmp_path, training(objective))
+    assert int(objective.steps) == 12
+    assert sorted(path.name for path in folder.stage("line").glob("state-*")) == ["state-000000012"]
+
+
+def test_a_finished_stage_is_loaded_and_not_trained_again(tmp_path: Path) -> None:
+    first, second, numbers = Line(), Line(), Numbers()
+    run(tmp_path, training(first))
+    folder = run(tmp_path, training(second, numbers=numbers))
+    assert numbers.asked == []
+    assert weights(second) == weights(first)
+    assert len(folder.read_metrics()) == 3
+
+
+def test_a_loss_that_is_not_finite_is_a_sentence_with_stage_and_epoch(tmp_path: Path) -> None:
+    objective = Line()
+    nn.init.constant_(objective.layer.weight, math.inf)
+    with pytest.raises(PicturebookError, match=r"Stage line: the loss is (nan|inf) in epoch 1\. Lower train\.learning_rate"):
+        run(tmp_path, training(objective))
+    assert RunFolder(tmp_path).read_metrics() == []
+    assert not list((tmp_path / "stages" / "line").glob("state-*"))
+
+
+def test_gradients_are_clipped_where_it_is_asked(tmp_path: Path) -> None:
+    def moved(clip: float) -> float:
+        objective = Line()
+        options = {"optimizer": "sgd", "clip": clip, "weight_decay": 0.0, "learning_rate": 1e-3, "warmup": 0.0}
+        run(tmp_path / str(clip), training(objective, numbers=Numbers(1, steps_per_epoch=1), **options))
+        return float(np.linalg.norm(np.array(weights(objective)) - [1, 1, 1, 0]))
+
+    assert moved(0.01) == pytest.approx(0.01 * 1e-3 * 1.9, rel=1e-2)  # Nesterov's first step is (1 + 0.9) gradients
+    assert moved(0.0) > 10 * moved(0.01)
+
+
+def test_cpu_and_fp32_are_what_is_asked_for() -> None:
+    for precision, mixed in (("fp32", "no"), ("bf16", "bf16"), ("fp32", "no")):
+        accelerator = build_accelerator(device="cpu", precision=precision)  # type: ignore[arg-type]
+        assert accelerator.device.type == "cpu"
+        assert accelerator.mixed_precision == mixed
+
+
+@pytest.mark.parametrize(("num_views", "epochs", "distinct"), [(0, 5, 5), (3, 5, 3), (9, 5, 5)])
+def test_distinct_views_are_never_more_than_epochs(num_views: int, epochs: int, distinct: int) -> None:
+    assert TrainOptions(num_views=num_views, epochs=epochs).distinct_views == distinct
