@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import CLASSES, CommandLine, command_line, contents, write_pictures, write_table
 
+from command_line import CLASSES, CommandLine, command_line, contents, write_pictures, write_table
 from picturebook import __version__
 from picturebook.config import load_options
 from picturebook.errors import OptionError

@@ -102,15 +102,26 @@ def test_what_is_no_classifier_is_a_sentence(tmp_path: Path) -> None:
         open_classifier(tmp_path / "half")
 
 
-@pytest.mark.parametrize("kind", ["run", "student"])
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_a_folder_gives_the_numbers_of_the_run(
-    finished_run: Make, toy_data: Path, toy_cache: Path, kind: str, split: str
-) -> None:
+@pytest.mark.parametrize("split", ["val", "test", None])
+def test_a_folder_gives_the_numbers_of_the_run(finished_run: Make, toy_data: Path, toy_cache: Path, split: str | None) -> None:
     run = finished_run("supervised")
-    path = run.path if kind == "run" else run.student
-    evaluation = evaluate_folder(path, str(toy_data), split=split, cache=toy_cache, reporter=Silence())
-    assert evaluation.to_dict() == read_json(run.results)["models"]["student"][split]
+    evaluation = evaluate_folder(run.path, str(toy_data), split=split, cache=toy_cache, reporter=Silence())
+    assert evaluation.to_dict() == read_json(run.results)["models"]["student"][split or "test"]
+
+
+def test_a_student_folder_does_not_know_which_pictures_it_saw(finished_run: Make, toy_data: Path, toy_cache: Path) -> None:
+    student = finished_run("supervised").student
+    assert evaluate_folder(student, str(toy_data), split=None, cache=toy_cache, reporter=Silence()).num == 48
+    with pytest.raises(OptionError, match=r"These data name no test pictures: say --split all"):
+        evaluate_folder(student, str(toy_data), split="test", cache=toy_cache, reporter=Silence())
+
+
+def test_pictures_of_one_class_can_be_evaluated(finished_run: Make, toy_data: Path, toy_cache: Path, tmp_path: Path) -> None:
+    shutil.copytree(toy_data / "apple", tmp_path / "data" / "apple")
+    evaluation = evaluate_folder(
+        finished_run("supervised").path, str(tmp_path / "data"), split=None, cache=toy_cache, reporter=Silence()
+    )
+    assert (evaluation.num, evaluation.majority) == (16, 1.0)
 
 
 def test_all_rows_may_be_asked_for(finished_run: Make, toy_data: Path, toy_cache: Path) -> None:

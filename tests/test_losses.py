@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from picturebook.losses import cross_entropy, distillation_kl, feature_regression, soft_cross_entropy
+from picturebook.losses import cross_entropy, distillation_kl, feature_regression
 from picturebook.types import UNLABELLED
 
 SHAPES = [(1, 2), (5, 3), (4, 100)]
@@ -21,15 +21,14 @@ def softmax(row: np.ndarray) -> np.ndarray:
 
 
 def slow_cross_entropy(logits: np.ndarray, labels: np.ndarray, smoothing: float) -> float:
-    total, num = 0.0, 0
+    total = 0.0
     for row, label in zip(logits, labels, strict=True):
         if label == UNLABELLED:
             continue
         q = softmax(row)
         for k in range(len(q)):
             total -= ((1 - smoothing) * (k == label) + smoothing / len(q)) * np.log(q[k])
-        num += 1
-    return total / num
+    return total / len(labels)
 
 
 def slow_distillation_kl(student: np.ndarray, teacher: np.ndarray, temperature: float) -> float:
@@ -38,11 +37,6 @@ def slow_distillation_kl(student: np.ndarray, teacher: np.ndarray, temperature: 
         q, p = softmax(student_row / temperature), softmax(teacher_row / temperature)
         total += temperature**2 * sum(p[k] * (np.log(p[k]) - np.log(q[k])) for k in range(len(p)))
     return total / len(student)
-
-
-def slow_soft_cross_entropy(student: np.ndarray, targets: np.ndarray) -> float:
-    rows = zip(student, targets, strict=True)
-    return sum(-sum(p[k] * np.log(softmax(row)[k]) for k in range(len(p))) for row, p in rows) / len(student)
 
 
 def slow_feature_regression(student: np.ndarray, teacher: np.ndarray) -> float:
@@ -76,7 +70,7 @@ def test_cross_entropy_of_three_to_one_by_hand() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_unlabelled_rows_count_neither_above_nor_below_the_line(smoothing: float) -> None:
+def test_unlabelled_rows_count_0(smoothing: float) -> None:
     logits = normal((6, 4))[0]
     labels = np.array([2, UNLABELLED, 0, UNLABELLED, UNLABELLED, 3])
     tensor = torch.tensor(logits, requires_grad=True)
@@ -86,6 +80,13 @@ def test_unlabelled_rows_count_neither_above_nor_below_the_line(smoothing: float
     assert tensor.grad is not None
     moved = tensor.grad.abs().sum(dim=1) > 0
     assert moved.tolist() == (labels != UNLABELLED).tolist()
+
+
+def test_the_parts_of_a_batch_add_up_to_the_whole_wherever_the_unlabelled_rows_are() -> None:
+    logits = torch.tensor(normal((6, 4))[0])
+    labels = torch.tensor([2, UNLABELLED, UNLABELLED, 0, 1, 3])
+    parts = [cross_entropy(logits[part], labels[part]).item() * 3 for part in (slice(3), slice(3, 6))]
+    assert sum(parts) / 6 == pytest.approx(cross_entropy(logits, labels).item())
 
 
 def test_a_batch_without_labels_is_exactly_0_and_can_still_be_differentiated() -> None:
@@ -149,21 +150,6 @@ def test_the_gradient_at_a_high_temperature_is_the_difference_of_the_logits_over
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_soft_cross_entropy_is_its_formula(shape: tuple[int, int]) -> None:
-    student, teacher = normal(shape)
-    targets = np.stack([softmax(row) for row in teacher])
-    value = soft_cross_entropy(torch.tensor(student), torch.tensor(targets))
-    assert value.item() == pytest.approx(slow_soft_cross_entropy(student, targets), rel=1e-10)
-
-
-def test_soft_cross_entropy_is_the_kl_at_temperature_1_plus_the_entropy_of_the_targets() -> None:
-    student, teacher = (torch.tensor(array) for array in normal((5, 4)))
-    entropy = -(teacher.softmax(1) * teacher.log_softmax(1)).sum(1).mean()
-    value = soft_cross_entropy(student, teacher.softmax(1))
-    assert value.item() == pytest.approx((distillation_kl(student, teacher, temperature=1.0) + entropy).item())
-
-
-@pytest.mark.parametrize("shape", SHAPES)
 def test_feature_regression_is_its_formula(shape: tuple[int, int]) -> None:
     student, teacher = normal(shape)
     value = feature_regression(torch.tensor(student), torch.tensor(teacher))
@@ -195,18 +181,16 @@ def test_gradients_agree_with_finite_differences(shape: tuple[int, int]) -> None
     assert torch.autograd.gradcheck(lambda s: cross_entropy(s, labels, label_smoothing=0.1), student)
     for temperature in TEMPERATURES:
         assert torch.autograd.gradcheck(lambda s, t=temperature: distillation_kl(s, teacher, temperature=t), student)
-    assert torch.autograd.gradcheck(lambda s: soft_cross_entropy(s, teacher.softmax(1)), student)
     assert torch.autograd.gradcheck(lambda s: feature_regression(s, teacher), student)
 
 
-@pytest.mark.parametrize("name", ["kl", "soft", "feature"])
+@pytest.mark.parametrize("name", ["kl", "feature"])
 def test_gradients_flow_to_the_student_only(name: str) -> None:
     student, teacher, _ = pairs((5, 3))
     student.requires_grad_()
     teacher.requires_grad_()
     losses = {
         "kl": lambda: distillation_kl(student, teacher, temperature=4.0),
-        "soft": lambda: soft_cross_entropy(student, teacher.softmax(1)),
         "feature": lambda: feature_regression(student, teacher),
     }
     losses[name]().backward()
@@ -223,7 +207,6 @@ def test_extreme_logits_give_finite_losses_and_gradients(temperature: float, dty
     values = [
         cross_entropy(student, torch.tensor([1, 0, 2]), label_smoothing=0.1),
         distillation_kl(student, teacher, temperature=temperature),
-        soft_cross_entropy(student, teacher.softmax(1)),
         feature_regression(student, teacher),
     ]
     for value in values:
@@ -238,7 +221,6 @@ def every_loss(student: Tensor, teacher: Tensor, labels: Tensor) -> list[Tensor]
     return [
         cross_entropy(student, labels, label_smoothing=0.1),
         distillation_kl(student, teacher, temperature=4.0),
-        soft_cross_entropy(student, teacher.float().softmax(1)),
         feature_regression(student, teacher),
     ]
 
@@ -259,8 +241,6 @@ def test_shapes_that_do_not_fit_are_refused_with_what_was_expected_and_what_came
     three, four = torch.zeros(2, 3), torch.zeros(2, 4)
     with pytest.raises(ValueError, match=r"teacher_logits: expected .*\[2, 3\], got \[2, 4\]"):
         distillation_kl(three, four, temperature=1.0)
-    with pytest.raises(ValueError, match=r"target_probs: expected .*\[2, 3\], got \[1, 3\]"):
-        soft_cross_entropy(three, three[:1])
     with pytest.raises(ValueError, match=r"teacher_features: expected .*\[2, 4\], got \[2, 3\]"):
         feature_regression(four, three)
     with pytest.raises(ValueError, match=r"labels: expected .*\[2\], got \[3\]"):
@@ -275,7 +255,7 @@ def test_an_empty_batch_is_refused() -> None:
     empty = torch.zeros(0, 3)
     with pytest.raises(ValueError, match=r"logits: expected .* at least 1, got \[0, 3\]"):
         cross_entropy(empty, torch.zeros(0, dtype=torch.int64))
-    for loss in (soft_cross_entropy, feature_regression, partial(distillation_kl, temperature=1.0)):
+    for loss in (feature_regression, partial(distillation_kl, temperature=1.0)):
         with pytest.raises(ValueError, match=r"student_\w+: expected .* at least 1, got \[0, 3\]"):
             loss(empty, empty)
 

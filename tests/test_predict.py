@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+
 from command_line import CLASSES, CommandLine, command_line
 
 COLUMNS = ["file_name", "class_1", "probability_1", "class_2", "probability_2", "problem"]

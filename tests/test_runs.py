@@ -68,14 +68,13 @@ def test_opening_says_what_is_wrong(folder: RunFolder, tmp_path: Path) -> None:
     assert RunFolder.open(folder.path) == folder
 
 
-def test_a_run_that_trained_nothing_leaves_no_folder(folder: RunFolder) -> None:
-    folder.stage("student")
+def test_a_run_that_began_no_stage_leaves_no_folder(folder: RunFolder) -> None:
     folder.discard_if_untouched()
     assert not folder.path.exists()
 
 
-@pytest.mark.parametrize("made", ["stages/student/state-000000001", "student"])
-def test_a_run_that_trained_is_never_discarded(folder: RunFolder, made: str) -> None:
+@pytest.mark.parametrize("made", ["stages/student", "student", "notes"])
+def test_a_run_that_began_is_never_discarded(folder: RunFolder, made: str) -> None:
     (folder.path / made).mkdir(parents=True)
     folder.discard_if_untouched()
     assert folder.settings.is_file()

@@ -56,7 +56,9 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or a student folder.")],
     data: Annotated[str, typer.Argument(metavar="DATA", help="A folder of pictures, a parquet file or a hub name.")],
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
+    split: Annotated[
+        str | None, typer.Option(help="train, val, test or all; by default test on the run's data, else all.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a run's student on labelled pictures: `picturebook evaluate runs/birds more_birds/`."""
@@ -78,9 +80,10 @@ def predict(
     top: Annotated[int, typer.Option("--top", min=1, help="Classes per picture.")] = 1,
 ) -> None:
     """Name what is in pictures: `picturebook predict runs/birds photos/ --format jsonl --top 3`."""
-    from picturebook.predict import predict_files, write_predictions
+    from picturebook.predict import check_format, predict_files, write_predictions
     from picturebook.terminal import Terminal
 
+    check_format(output_format, out)
     with Terminal(quiet=out is None) as terminal:
         predictions = predict_files(model, images, top=top, reporter=terminal)
     write_predictions(predictions, output_format=output_format, out=out, stream=sys.stdout)

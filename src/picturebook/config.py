@@ -7,12 +7,13 @@ import os
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 
-from picturebook.engine import build_accelerator
+from picturebook.engine import build_accelerator, on_first_process
 from picturebook.errors import OptionError, PicturebookError, unknown_name
 from picturebook.options import apply_override, validate
 from picturebook.recipes import born_again, distil, image_text, supervised
@@ -27,14 +28,14 @@ class Recipe:
 
     options: type[RecipeOptions]
     run: Callable[[Stages, Any], None]
-    text_column: Callable[[Any], str | None] = lambda options: None
-    """The table's column that the recipe reads; settings that cannot go together are refused here, before anything is done."""
+    check: Callable[[Any], str | None] = lambda options: None
+    """Refuses settings that cannot go together before anything is done, and names the table's column of words that is read."""
 
 
 RECIPES = {
     "born_again": Recipe(born_again.BornAgainRecipe, born_again.run),
-    "distil": Recipe(distil.DistilRecipe, distil.run),
-    "image_text": Recipe(image_text.ImageTextRecipe, image_text.run, image_text.text_column),
+    "distil": Recipe(distil.DistilRecipe, distil.run, distil.check),
+    "image_text": Recipe(image_text.ImageTextRecipe, image_text.run, image_text.check),
     "supervised": Recipe(supervised.SupervisedRecipe, supervised.run),
 }
 
@@ -86,14 +87,14 @@ def run_recipe(options: RecipeOptions, *, resume: bool = False, reporter: Report
         PicturebookError: settings, data or models do not allow it.
     """
     recipe = RECIPES[options.model_dump()["recipe"]]
-    column = recipe.text_column(options)
-    reporter = reporter or Silence()
+    column = recipe.check(options)
     accelerator = build_accelerator(device=options.device, precision=options.precision)
+    if reporter is None or not accelerator.is_main_process:
+        reporter = Silence()
     folder = RunFolder(Path(options.out))
-    with accelerator.main_process_first():
-        if accelerator.is_main_process:
-            folder.start(resume=resume, resolved=dump_options(options))
+    on_first_process(accelerator, partial(folder.start, resume=resume, resolved=dump_options(options)))
     if folder.finished:
+        folder.discard_stages()
         reporter.say(f"{folder.path} is finished already.")
         return folder
     try:

@@ -11,16 +11,19 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs, broadcast, broadcast_object_list
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from picturebook.errors import PicturebookError
+from picturebook.errors import OptionError, RunError, TrainingError
 from picturebook.objective import Objective
 from picturebook.options import Options
 from picturebook.runs import RunFolder, atomic_folder
@@ -32,7 +35,7 @@ class TrainOptions(Options):
 
     epochs: int = Field(100, ge=1)
     """Times each picture is seen."""
-    batch_size: int = Field(128, ge=2)
+    batch_size: int = Field(128, ge=4)
     """Pictures a step, over all processes together."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or SGD with Nesterov momentum 0.9."""
@@ -111,12 +114,13 @@ def train(training: Training, *, run: RunFolder, accelerator: Accelerator) -> No
     """Train `training.objective` to its last step, going on from a saved state if there is one.
 
     Raises:
-        PicturebookError: the loss is no longer finite; the message names stage and epoch.
+        TrainingError: the loss is no longer finite, or the saved state is of another number of processes.
     """
     folder = run.stage(training.name)
     optimizer = build_optimizer(training.objective, training.options)
+    training.objective.train()
     module, optimizer = accelerator.prepare(training.objective, optimizer)
-    first = _load_state(folder, training.objective, optimizer)
+    first = _load_state(folder, training, optimizer, accelerator.num_processes)
     if accelerator.is_main_process:
         run.forget_metrics_after(training.name, first)
     log = _EpochLog(training, run, accelerator, first)
@@ -127,7 +131,10 @@ def train(training: Training, *, run: RunFolder, accelerator: Accelerator) -> No
         if _ends_epoch(done, training.batches):
             log.write(done, optimizer)
             if accelerator.is_main_process:
-                _save_state(folder, training.objective, optimizer, done)
+                _save_state(folder, training.objective, optimizer, done, accelerator.num_processes)
+    for buffer in training.objective.buffers():
+        broadcast(buffer)  # batch statistics are each process's own; from here on the first one's are everyone's
+    accelerator.free_memory(module, optimizer)
     accelerator.wait_for_everyone()
 
 
@@ -154,11 +161,11 @@ def _take_step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     training.objective.after_step(step, batches.num_steps)
-    return loss.total.detach() * share, loss.terms, len(batch)
+    return loss.total.detach() * share, {name: value * share for name, value in loss.terms.items()}, batches.size(step)
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
-    # Odd multipliers keep the three apart; torch wants a signed 64-bit seed, so 62 bits are kept.
+    # Odd multipliers keep the three apart; torch wants a signed 64-bit seed.
     return (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) & ((1 << 62) - 1)
 
 
@@ -188,16 +195,16 @@ class _EpochLog:
 
     def write(self, done: int, optimizer: torch.optim.Optimizer) -> None:
         training, accelerator = self._training, self._accelerator
-        loss = float(accelerator.reduce(torch.stack(self._losses).mean(), "mean"))
+        loss = self._mean(self._losses)
         epoch = min(done / training.batches.steps_per_epoch, float(training.options.epochs))
         if not math.isfinite(loss):
-            raise PicturebookError(
+            raise TrainingError(
                 f"Stage {training.name}: the loss is {loss} in epoch {epoch:.0f}. "
-                "Lower train.learning_rate, or train with precision = 'fp32'."
+                "Lower that stage's learning_rate, or train with precision = 'fp32'."
             )
         seconds = time.perf_counter() - self._start
         line: dict[str, Any] = {"stage": training.name, "step": done, "epoch": round(epoch, 3), "loss": loss}
-        line |= {name: float(torch.stack(values).mean()) for name, values in self._terms.items()}
+        line |= {name: self._mean(values) for name, values in self._terms.items()}
         line |= {"learning_rate": optimizer.param_groups[0]["lr"], "images_per_second": round(self._samples / seconds, 1)}
         if accelerator.is_main_process:
             if training.validate is not None and self._due(done):
@@ -207,28 +214,38 @@ class _EpochLog:
         self._last_step = done
         self._reset()
 
+    def _mean(self, values: list[Tensor]) -> float:
+        """The mean over steps and processes; each value was weighted by its process's share."""
+        return float(self._accelerator.reduce(torch.stack(values).mean(), "mean"))
+
     def _due(self, done: int) -> bool:
         times, total = self._training.options.validations, self._training.batches.num_steps
         return times > 0 and done * times // total > self._last_step * times // total
 
 
-def _save_state(folder: Path, objective: Objective, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save_state(folder: Path, objective: Objective, optimizer: torch.optim.Optimizer, step: int, num_processes: int) -> None:
     with atomic_folder(folder / f"state-{step:09d}") as new:
         tensors = {name: value.detach().contiguous().cpu() for name, value in objective.state_dict().items()}
         save_file(tensors, new / "objective.safetensors")
         torch.save(optimizer.state_dict(), new / "optimizer.pt")
-        (new / "step.json").write_text(json.dumps({"step": step}))
+        (new / "step.json").write_text(json.dumps({"step": step, "processes": num_processes}))
     for old in sorted(folder.glob("state-*"))[:-1]:
         shutil.rmtree(old)
 
 
-def _load_state(folder: Path, objective: Objective, optimizer: torch.optim.Optimizer) -> int:
+def _load_state(folder: Path, training: Training, optimizer: torch.optim.Optimizer, num_processes: int) -> int:
     states = sorted(folder.glob("state-*"))
     if not states:
         return 0
-    objective.load_state_dict(load_file(states[-1] / "objective.safetensors"))
-    optimizer.load_state_dict(torch.load(states[-1] / "optimizer.pt", weights_only=True))
-    step: int = json.loads((states[-1] / "step.json").read_text())["step"]
+    saved = json.loads((states[-1] / "step.json").read_text())
+    if saved["processes"] != num_processes:
+        raise TrainingError(
+            f"Stage {training.name} was started with {saved['processes']} processes, now there are {num_processes}: "
+            "batches are shared out differently, so go on with as many as before."
+        )
+    training.objective.load_state_dict(load_file(states[-1] / "objective.safetensors"))
+    optimizer.load_state_dict(torch.load(states[-1] / "optimizer.pt", weights_only=True, map_location="cpu"))
+    step: int = saved["step"]
     return step
 
 
@@ -236,17 +253,35 @@ def build_accelerator(
     *, device: Literal["auto", "cpu", "cuda", "mps"], precision: Literal["auto", "bf16", "fp32"]
 ) -> Accelerator:
     """The process's device and precision: `auto` takes what is there, and bf16 where the processor computes in it."""
-    import accelerate
-    from accelerate.utils import DataLoaderConfiguration
-
+    if (device == "cuda" and not torch.cuda.is_available()) or (device == "mps" and not torch.backends.mps.is_available()):
+        raise OptionError(f"device = {device!r}: there is none on this machine. Say 'auto' or 'cpu'.")
     cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available() and not torch.backends.mps.is_available())
     if precision == "auto":
         precision = (
             "bf16" if (has_cpu_bf16() if cpu else torch.cuda.is_available() and torch.cuda.is_bf16_supported()) else "fp32"
         )
-    accelerate.state.AcceleratorState._reset_state()  # a process may train one run after another, in another precision
+    AcceleratorState._reset_state()  # a process may train one run after another, in another precision
     mixed = "bf16" if precision == "bf16" else "no"
-    return Accelerator(cpu=cpu, mixed_precision=mixed, dataloader_config=DataLoaderConfiguration())
+    # One process labels and decodes while the others wait, longer than the half hour after which they would give up.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
+    return Accelerator(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[patience])
+
+
+def on_first_process(accelerator: Accelerator, work: Callable[[], None]) -> None:
+    """Do `work` in the first process; where it is refused, every process raises that error instead of waiting for the first.
+
+    Raises:
+        RunError: what `work` raised.
+    """
+    refusal: list[str | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            work()
+        except RunError as error:
+            refusal = [str(error)]
+    broadcast_object_list(refusal)
+    if refusal[0] is not None:
+        raise RunError(refusal[0])
 
 
 def has_cpu_bf16() -> bool:

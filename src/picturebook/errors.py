@@ -5,6 +5,7 @@
     ├── DataError               the pictures or their table cannot be used
     ├── TextError               the words that were asked for are not there, or may not be used that way
     ├── ModelError              an encoder, student or artefact cannot be found or does not fit
+    ├── TrainingError           a training cannot go on: its loss is not finite, or it was started with other processes
     ├── StoreError              a stored array is missing, incomplete or belongs to something else
     └── RunError                a run folder exists, is missing or is half written
 
@@ -33,6 +34,10 @@ class TextError(PicturebookError):
 
 class ModelError(PicturebookError):
     """An encoder, student or artefact cannot be found or does not fit."""
+
+
+class TrainingError(PicturebookError):
+    """A training cannot go on: its loss is not finite, or it was started with other processes."""
 
 
 class StoreError(PicturebookError):

@@ -18,6 +18,7 @@ from picturebook.errors import ModelError, OptionError, unknown_name
 from picturebook.metrics import Evaluation, evaluate_logits
 from picturebook.models.artefact import load_student, timm_model_and_transform
 from picturebook.models.image_encoders import ImageEncoder
+from picturebook.options import validate
 from picturebook.runs import RunFolder
 from picturebook.types import UNLABELLED, Batch, Progress, Reporter, no_progress
 
@@ -72,6 +73,8 @@ class Classifier:
     """Names in the order of the logits."""
     canvas_size: int
     """Side of the canvas that it was trained from, in pixels."""
+    data: DataOptions | None
+    """What it was trained on; None where only the student folder is at hand."""
 
 
 def open_classifier(path: Path) -> Classifier:
@@ -83,39 +86,54 @@ def open_classifier(path: Path) -> Classifier:
     if (path / "run.toml").is_file():
         run = RunFolder.open(path)
         encoder, classes = load_student(run.student)
-        return Classifier(encoder.eval(), classes, tomllib.loads(run.settings.read_text(encoding="utf-8"))["data"]["canvas_size"])
+        settings = tomllib.loads(run.settings.read_text(encoding="utf-8"))["data"]
+        data = validate(DataOptions, settings, source=str(run.settings))
+        return Classifier(encoder.eval(), classes, data.canvas_size, data)
     if not path.is_dir():
         raise ModelError(f"There is no run or student folder {path}.")
     encoder, classes = load_student(path)
-    return Classifier(encoder.eval(), classes, encoder.image_size)
+    return Classifier(encoder.eval(), classes, encoder.image_size, None)
 
 
-def evaluate_folder(model: Path, data: str, *, split: str, cache: Path, reporter: Reporter) -> Evaluation:
-    """Evaluate a student on the labelled pictures of `data`, or on one split of them.
+def evaluate_folder(model: Path, data: str, *, split: str | None, cache: Path, reporter: Reporter) -> Evaluation:
+    """Evaluate a student on labelled pictures.
+
+    On the data that the run was trained on its own split holds, and `split` is test by default. On other data all
+    pictures count by default, and a split is one that the data name.
 
     Raises:
         ModelError: the data have classes that the student was not taught.
         OptionError: there is no such split, or it is empty.
     """
     classifier = open_classifier(model)
+    trained_on = classifier.data is not None and Path(classifier.data.root).resolve() == Path(data).resolve()
+    options = classifier.data or DataOptions(root=data, canvas_size=classifier.canvas_size)
+    if not trained_on:
+        options = options.model_copy(update={"root": data, "metadata": None})
     with reporter.stage("decoding pictures") as progress:
-        pictures = load_pictures(DataOptions(root=data, canvas_size=classifier.canvas_size), cache=cache, progress=progress)
-    rows = _rows_of(pictures, split)
-    unknown = sorted(
-        {pictures.classes[label] for label in pictures.labels[rows] if label != UNLABELLED} - set(classifier.classes)
-    )
-    if unknown:
-        raise ModelError(
-            f"{data} has classes that {model} was not taught: {', '.join(unknown[:5])}. It knows {len(classifier.classes)}."
-        )
-    places = {name: index for index, name in enumerate(classifier.classes)}
-    numbers = np.array([places.get(name, UNLABELLED) for name in pictures.classes] + [UNLABELLED])
-    pictures = replace(pictures, labels=numbers[pictures.labels], classes=classifier.classes)
+        pictures = load_pictures(options, cache=cache, to_train=trained_on, progress=progress)
+    rows = _rows_of(pictures, split or ("test" if trained_on else "all"))
+    pictures = _in_classes_of(classifier, pictures, rows, f"{data} has classes that {model} was not taught")
     with reporter.stage("evaluating") as progress:
         size, device = classifier.encoder.image_size, torch.device("cpu")
         return evaluate_rows(
             student_logits(classifier.encoder), pictures, rows, image_size=size, device=device, progress=progress
         )
+
+
+def _in_classes_of(classifier: Classifier, pictures: Pictures, rows: np.ndarray, problem: str) -> Pictures:
+    """The pictures with their labels in the classifier's class order, matched by name."""
+    unknown = sorted(
+        {pictures.classes[label] for label in pictures.labels[rows] if label != UNLABELLED} - set(classifier.classes)
+    )
+    if unknown:
+        raise ModelError(f"{problem}: {', '.join(unknown[:5])}. It knows {len(classifier.classes)}.")
+    places = {name: index for index, name in enumerate(classifier.classes)}
+    numbers = np.array([places.get(name, UNLABELLED) for name in pictures.classes] + [UNLABELLED])
+    labels = numbers[pictures.labels]
+    if (labels[rows] == UNLABELLED).all():
+        raise OptionError("None of these pictures has a label: there is nothing to compare with.")
+    return replace(pictures, labels=labels, classes=classifier.classes)
 
 
 def _rows_of(pictures: Pictures, split: str) -> np.ndarray:
@@ -124,7 +142,7 @@ def _rows_of(pictures: Pictures, split: str) -> np.ndarray:
     if split not in pictures.rows:
         raise OptionError(unknown_name("split", split, [*pictures.rows, "all"]))
     if len(pictures.rows[split]) == 0:
-        raise OptionError(f"The data have no {split} pictures.")
+        raise OptionError(f"These data name no {split} pictures: say --split all, or give a run that was trained on them.")
     return pictures.rows[split]
 
 

@@ -137,6 +137,8 @@ def inspect_run(run: RunFolder) -> dict[str, Any]:
     if list(classes) != read_json(run.classes):
         raise RunError(f"{run.student} has other class names than {run.classes}: one of the two was exchanged.")
     provenance, results = read_json(run.provenance), read_json(run.results)
+    if weights_fingerprint(encoder) != provenance["student"]["weights"]:
+        raise RunError(f"{run.student} does not hold the weights that this run trained: they were changed or exchanged.")
     accuracies = {
         f"{name}, {split}": f"{100 * numbers['accuracy']:.1f} % of {numbers['num']}"
         for name, splits in results["models"].items()

@@ -20,12 +20,12 @@ def cross_entropy(logits: Logits, labels: Int64[Tensor, " batch"], *, label_smoo
 
     Args:
         logits: [B, K], unbounded; q = softmax(logits).
-        labels: [B], 0 … K − 1, or UNLABELLED for a row that is left out.
+        labels: [B], 0 … K − 1, or UNLABELLED for a row without a label.
         label_smoothing: ε in [0, 1). The ε is spread over all K classes, the true one too.
 
     Returns:
-        Scalar in nats, mean over the labelled rows. Without any it is 0 and still part of the graph, so that a step
-        on an unlabelled batch needs no special case (`torch` gives NaN there).
+        Scalar in nats, mean over all B rows, in which an unlabelled row counts 0. So the parts of a batch that processes
+        hold add up to the whole batch, and a batch without labels is 0 and no NaN, as `torch`'s mean would be.
 
     Raises:
         ValueError: the shapes do not fit, B is 0 or ε is out of range.
@@ -38,7 +38,7 @@ def cross_entropy(logits: Logits, labels: Int64[Tensor, " batch"], *, label_smoo
     total = functional.cross_entropy(
         _widened(logits), labels, ignore_index=UNLABELLED, reduction="sum", label_smoothing=label_smoothing
     )
-    return total / (labels != UNLABELLED).sum().clamp(min=1)
+    return total / len(labels)
 
 
 def distillation_kl(student_logits: Logits, teacher_logits: Logits, *, temperature: float) -> Loss:
@@ -64,24 +64,6 @@ def distillation_kl(student_logits: Logits, teacher_logits: Logits, *, temperatu
     log_p = functional.log_softmax(_widened(teacher_logits).detach() / temperature, dim=1)
     # "batchmean" is the formula; torch's default "mean" would divide by K as well and weaken the loss K-fold.
     return temperature**2 * functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
-
-
-def soft_cross_entropy(student_logits: Logits, target_probs: Logits) -> Loss:
-    """Cross-entropy with given probabilities, −Σ_k p_k log q_k an image: born-again training (arXiv:1805.04770, section 3).
-
-    Args:
-        student_logits: [B, K], unbounded; the gradient flows here only; q = softmax(student_logits), no temperature.
-        target_probs: [B, K], in [0, 1], rows sum to 1, in the student's class order; detached inside.
-
-    Returns:
-        Scalar in nats, mean over B; its least value is the mean entropy of the targets, which is not 0.
-
-    Raises:
-        ValueError: the shapes differ or B is 0.
-    """
-    _check_pair(student_logits, target_probs, ("student_logits", "target_probs"))
-    logits = _widened(student_logits)
-    return functional.cross_entropy(logits, target_probs.detach().to(logits.dtype))
 
 
 def feature_regression(student_features: Float[Tensor, "batch width"], teacher_features: Float[Tensor, "batch width"]) -> Loss:

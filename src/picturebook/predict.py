@@ -53,17 +53,22 @@ def predict_files(model: Path, paths: Sequence[Path], *, top: int, reporter: Rep
     return predictions
 
 
-def write_predictions(predictions: Sequence[Prediction], *, output_format: str, out: Path | None, stream: TextIO) -> None:
-    """Write predictions as csv, jsonl or parquet, to a file or (csv, jsonl) to `stream`.
+def check_format(output_format: str, out: Path | None) -> None:
+    """Refuse a format before anything is predicted.
 
     Raises:
         OptionError: an unknown format, or parquet without a file.
     """
     if output_format not in FORMATS:
         raise OptionError(unknown_name("format", output_format, FORMATS))
+    if output_format == "parquet" and out is None:
+        raise OptionError("--format parquet needs --out FILE: it is not for the terminal.")
+
+
+def write_predictions(predictions: Sequence[Prediction], *, output_format: str, out: Path | None, stream: TextIO) -> None:
+    """Write predictions as csv, jsonl or parquet, to a file or (csv, jsonl) to `stream`."""
     if output_format == "parquet":
-        if out is None:
-            raise OptionError("--format parquet needs --out FILE: it is not for the terminal.")
+        assert out is not None
         write_atomically(out, _parquet(predictions))
         return
     text = (
@@ -96,6 +101,9 @@ def _predict_batch(classifier: Classifier, files: list[Path], top: int) -> list[
             picture = decode(file.read_bytes(), classifier.canvas_size)
         except Broken as error:
             problems[file] = error.kind
+            continue
+        except OSError as error:
+            problems[file] = error.strerror or "cannot be read"
             continue
         canvases.append(picture.canvas)
         sizes.append((picture.height, picture.width))

@@ -28,6 +28,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's files are for nobody else; runs and caches are shared
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -37,6 +38,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _umask() -> int:
+    umask = os.umask(0)  # reading it means setting it
+    os.umask(umask)
+    return umask
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -59,6 +66,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """Fill a temporary folder; it takes the name `folder` when the block ends without an error."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    temporary.chmod(0o777 & ~_umask())
     try:
         yield temporary
         if folder.exists():
@@ -93,9 +101,14 @@ class RunFolder:
             raise RunError(f"{self.path} was started with other settings ({self.settings}): resume needs the same ones.")
 
     def discard_if_untouched(self) -> None:
-        """Remove the folder of a run that was refused before it trained anything, so that the next try finds it free."""
-        if not any(self.path.glob("stages/*/*")) and not self.student.exists():
-            shutil.rmtree(self.path, ignore_errors=True)
+        """Remove a run that was refused before its first stage, so that the next try finds its folder free."""
+        if list(self.path.iterdir()) == [self.settings]:
+            self.settings.unlink()
+            self.path.rmdir()
+
+    def discard_stages(self) -> None:
+        """Remove what only an unfinished run needs."""
+        shutil.rmtree(self.stages, ignore_errors=True)
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -142,12 +155,16 @@ class RunFolder:
         return self.path / "teacher"
 
     @property
+    def stages(self) -> Path:
+        return self.path / "stages"
+
+    @property
     def finished(self) -> bool:
         return self.results.is_file()
 
     def stage(self, name: str) -> Path:
         """The folder of one stage, made when it is missing."""
-        folder = self.path / "stages" / name
+        folder = self.stages / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -205,7 +205,7 @@ def test_each_mode_has_its_head() -> None:
     ],
 )
 def test_settings_without_effect_are_refused(settings: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(OptionError, match=sentence):
+    with pytest.raises(ValidationError, match=sentence):
         HeadOptions.model_validate(settings)
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from picturebook.errors import ModelError
-from picturebook.models.image_encoders import ImageEncoder, create_image_encoder, freeze, weights_fingerprint
+from picturebook.models.image_encoders import ImageEncoder, create_image_encoder, weights_fingerprint
 
 RESNET = {"channels": [16, 32, 64, 128]}
 VIT = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -108,16 +108,6 @@ def test_a_fingerprint_sees_one_changed_weight_and_no_change_of_memory_format() 
     with torch.no_grad():
         encoder.model.fc.bias[0] += 1e-6
     assert weights_fingerprint(encoder) != first
-
-
-def test_a_frozen_encoder_stays_frozen_when_its_owner_trains() -> None:
-    owner = nn.Sequential(freeze(small_resnet()), nn.Linear(5, 2))
-    owner.train()
-    assert owner.training
-    assert not any(module.training for module in owner[0].modules())
-    assert not any(parameter.requires_grad for parameter in owner[0].parameters())
-    copied = copy.deepcopy(owner[0])
-    assert copied.train() is copied
 
 
 def test_explicit_arguments_win_over_the_image_size() -> None:

@@ -9,6 +9,7 @@ import torch
 from picturebook.data.counter import permutation
 from picturebook.data.pictures import Pictures
 from picturebook.data.views import ViewOptions, evaluation_views, training_views
+from picturebook.errors import OptionError
 from picturebook.types import Batch
 
 
@@ -43,7 +44,8 @@ class ViewMaker:
 class TrainingBatches:
     """Step → batch. Epochs follow each other without a gap, so every batch is full but the last, which holds what is left.
 
-    A last batch of fewer than two samples a process is left out, since batch statistics need two.
+    A last batch of less than half the size is left out. The rule knows nothing of the number of processes, so one process and
+    many take the same steps; a batch needs four samples a process, so that half a batch still has two for batch statistics.
     """
 
     def __init__(
@@ -64,8 +66,13 @@ class TrainingBatches:
         self._batch_size, self._total = batch_size, epochs * len(rows)
         self._rank, self._world = share
         self._orders: dict[int, np.ndarray] = {}
+        if min(batch_size, 2 * self._total) < 4 * self._world:
+            raise OptionError(
+                f"train.batch_size: need at least {4 * self._world} for {self._world} processes, and half as many pictures; "
+                f"got {batch_size}, and {len(rows)} pictures."
+            )
         full, rest = divmod(self._total, batch_size)
-        self.num_steps = max(1, full + (rest >= 2 * self._world))
+        self.num_steps = max(1, full + (2 * rest >= batch_size))
         self.steps_per_epoch = len(rows) / batch_size
 
     def at(self, step: int) -> Batch:

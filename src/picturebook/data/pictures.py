@@ -11,7 +11,7 @@ from jaxtyping import Int32, Int64, UInt8
 
 from picturebook.data.canvases import CanvasStore, open_canvases
 from picturebook.data.findings import Finding, first_names, quantity
-from picturebook.data.splits import Rows, split_rows
+from picturebook.data.splits import SPLITS, Rows, split_rows
 from picturebook.data.tables import DataOptions, Table, read_table
 from picturebook.errors import DataError
 from picturebook.types import UNLABELLED, Progress, no_progress
@@ -49,7 +49,12 @@ class Pictures:
 
 
 def load_pictures(
-    options: DataOptions, *, cache: Path, text_column: str | None = None, progress: Progress = no_progress
+    options: DataOptions,
+    *,
+    cache: Path,
+    text_column: str | None = None,
+    to_train: bool = True,
+    progress: Progress = no_progress,
 ) -> Pictures:
     """Read, decode (once; the second call finds the canvases in the cache), check and split.
 
@@ -57,6 +62,8 @@ def load_pictures(
         options: the data.
         cache: folder of canvas stores.
         text_column: a column of texts that must be there.
+        to_train: split what the data leave unsplit, and refuse what cannot be trained on. Off, only the splits that the data
+            name are rows, and one class or one split is as good as many.
         progress: called with (pictures decoded, pictures in all).
 
     Raises:
@@ -64,24 +71,29 @@ def load_pictures(
             split is empty.
         TextError: a text column was asked for and is missing or empty.
     """
-    table = read_table(options, text_column=text_column)
+    table = read_table(options, text_column=text_column, to_train=to_train)
     store = open_canvases(table, side=options.canvas_size, root=options.root, cache=cache, progress=progress)
     _check_broken(table, store, options)
-    return _split(table, store, options)
+    return _split(table, store, options, to_train=to_train)
 
 
-def _split(table: Table, store: CanvasStore, options: DataOptions) -> Pictures:
+def _split(table: Table, store: CanvasStore, options: DataOptions, *, to_train: bool) -> Pictures:
     ids, labels = table.ids[store.rows], table.labels[store.rows]
     names = tuple(table.names[row] for row in store.rows.tolist())
-    rows = split_rows(
-        ids=ids,
-        labels=labels,
-        classes=table.classes,
-        splits=_select(table.splits, store.rows),
-        groups=_select(table.groups, store.rows),
-        clusters=store.clusters if options.split.near_duplicates else None,
-        options=options.split,
-    )
+    splits = _select(table.splits, store.rows)
+    if to_train:
+        rows = split_rows(
+            ids=ids,
+            labels=labels,
+            classes=table.classes,
+            splits=splits,
+            groups=_select(table.groups, store.rows),
+            clusters=store.clusters if options.split.near_duplicates else None,
+            options=options.split,
+        )
+    else:
+        named = np.array(splits or [""] * len(ids))
+        rows = {name: np.flatnonzero(named == name).astype(np.int64) for name in SPLITS}
     return Pictures(
         names=names,
         ids=ids,

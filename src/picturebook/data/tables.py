@@ -65,12 +65,13 @@ class Table:
     """Changes when a picture's bytes may have changed; "" where only the bytes themselves tell."""
 
 
-def read_table(options: DataOptions, *, text_column: str | None = None) -> Table:
+def read_table(options: DataOptions, *, text_column: str | None = None, to_train: bool = True) -> Table:
     """Read the rows of a data root, without decoding a picture.
 
     Args:
         options: the data root and its layout.
         text_column: a column of texts that must be there; None reads `options.columns.text` where there is one.
+        to_train: refuse what a classifier cannot be trained on, fewer than two classes.
 
     Raises:
         DataError: the root, its metadata or its labels cannot be used.
@@ -91,7 +92,7 @@ def read_table(options: DataOptions, *, text_column: str | None = None) -> Table
     rows = _rows(root, options, columns)
     if asked is not None:
         _check_texts(asked, rows)
-    return _table(rows, options.root)
+    return _table(rows, options.root, to_train=to_train)
 
 
 def _is_idx(root: Path) -> bool:
@@ -121,9 +122,9 @@ def _check_texts(asked: str, rows: Rows) -> None:
         raise TextError(f"The text column {asked!r} of {rows.source} is empty in every row: fill it in, or name another.")
 
 
-def _table(rows: Rows, root: str) -> Table:
+def _table(rows: Rows, root: str, *, to_train: bool) -> Table:
     classes = tuple(sorted(set(rows.labels) - {""}))
-    if len(classes) < 2:
+    if to_train and len(classes) < 2:
         listing = f"the label {classes[0]!r}" if classes else "no label"
         raise DataError(
             f"All {quantity(len(rows.names), 'picture')} in {root} have {listing}; a classifier needs two classes or more. "

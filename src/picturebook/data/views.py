@@ -29,6 +29,10 @@ _ERASE, _ERASED = 12, slice(13, 17)
 _NUM_UNIFORMS = 17
 
 
+VIEWS_VERSION = 1
+"""Counted up whenever a change makes other pixels of the same settings: it is part of the fingerprints of what is stored."""
+
+
 class ViewOptions(Options):
     """How training views differ from the picture. Every choice is drawn by hash from (seed, sample id, view number)."""
 

@@ -42,13 +42,11 @@ class HeadOptions(Options):
     @model_validator(mode="after")
     def _every_setting_takes_effect(self) -> "HeadOptions":
         if self.width % self.num_heads:
-            raise OptionError(f"head.width needs to be a multiple of head.num_heads, got {self.width} and {self.num_heads}.")
+            raise ValueError(f"head.width needs to be a multiple of head.num_heads, got {self.width} and {self.num_heads}")
         if self.residual and self.mode != "own":
-            raise OptionError(f"head.residual takes effect with head.mode = 'own' only, got {self.mode!r}: remove one of them.")
+            raise ValueError(f"head.residual takes effect with head.mode = 'own' only, got {self.mode!r}: remove one of them")
         if self.scorer != "shared" and self.mode not in {"bank", "learned"}:
-            raise OptionError(
-                f"head.scorer takes effect with head.mode = 'bank' or 'learned' only, got {self.mode!r}: remove head.scorer."
-            )
+            raise ValueError(f"head.scorer takes effect with head.mode = 'bank' or 'learned' only, got {self.mode!r}: remove it")
         return self
 
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from functools import partial
 from hashlib import blake2b
 from inspect import signature
 from math import isqrt
-from typing import Any, TypeVar
+from typing import Any
 
 import timm
 import torch
@@ -18,8 +17,6 @@ from torch.nn import functional
 from picturebook.errors import ModelError
 from picturebook.models.packaged import load_image_package
 from picturebook.models.sources import ImageSource, find_image_source
-
-AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class ImageEncoder(nn.Module):
@@ -87,6 +84,31 @@ class ImageEncoder(nn.Module):
     def tokens(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tokens token_width"]:
         """The last map before pooling, row by row (patch tokens only: class and register tokens are left out)."""
         return self._flatten(self.model.forward_features(self._prepare(images)))
+
+    @torch.no_grad()
+    def layer_on_one_pixel(self) -> str | None:
+        """The first convolution of several taps and a stride that is given a map of one pixel, if there is one.
+
+        oneDNN leaves its bf16 weight gradients unwritten but for the centre tap, so such a model must not train in bf16 on a CPU.
+        """
+        found: list[str] = []
+
+        def note(name: str, module: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
+            if max(module.kernel_size) > 1 and max(module.stride) > 1 and inputs[0].shape[-2:] == (1, 1):
+                found.append(name)
+
+        hooks = [
+            module.register_forward_pre_hook(lambda module, inputs, name=name: note(name, module, inputs))
+            for name, module in self.model.named_modules()
+            if isinstance(module, nn.Conv2d)
+        ]
+        was_training = self.model.training
+        self.model.eval()
+        self.model(torch.zeros(1, 3, self.image_size, self.image_size, device=self.mean.device))
+        self.model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+        return found[0] if found else None
 
     def _prepare(self, images: Tensor) -> Tensor:
         size = (self.image_size, self.image_size)
@@ -170,16 +192,6 @@ def create_image_encoder(
     return ImageEncoder(model, name=name, model_args=arguments, image_size=size, mean=mean, std=std)
 
 
-def freeze(module: AnyModule) -> AnyModule:
-    """Put `module` in eval mode for good, take its parameters off the gradient, and return it.
-
-    From here on its `train()` does nothing, so that an objective that holds it can call its own.
-    """
-    module.eval().requires_grad_(False)
-    module.train = partial(_stay, module)  # type: ignore[method-assign]
-    return module
-
-
 def weights_fingerprint(module: nn.Module) -> str:
     """Hex digest (blake2b, 16 bytes) of the names, dtypes, shapes and bytes of all of a module's parameters and buffers."""
     digest = blake2b(digest_size=16)
@@ -201,10 +213,6 @@ def _find_grid(name: str, shape: tuple[int, ...], width: int, num_prefix_tokens:
         if side and num_tokens - side * side <= 1:  # CaiT and XCiT lead with a class token that they do not state
             return "sequence", (side, side)
     raise ModelError(f"{name!r} gives features of shape {shape}: expected a map or a square of tokens of width {width}.")
-
-
-def _stay(module: AnyModule, mode: bool = True) -> AnyModule:
-    return module
 
 
 def _build(name: str, source: ImageSource, arguments: dict[str, Any], *, num_classes: int, pretrained: bool) -> Any:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from picturebook.errors import ModelError, TextError
-from picturebook.models.image_encoders import freeze, weights_fingerprint
+from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.packaged import PACKAGE_PREFIX, text_package_folder
 from picturebook.types import Progress, no_progress
 
@@ -32,7 +32,7 @@ class TextEncoder:
     """
 
     def __init__(self, model: Any, *, name: str) -> None:
-        self._model = freeze(model)
+        self._model = model.eval().requires_grad_(False)
         self.name = name
         self.width = int(model.get_embedding_dimension())
         self.max_length = int(model.max_seq_length)

@@ -68,17 +68,15 @@ class SoftTargets(Objective):
     """
 
     def __init__(
-        self, student: ImageEncoder, teacher: Teacher, options: SoftTargetOptions, *, representation_width: int | None
+        self, student: ImageEncoder, teacher: Teacher, options: SoftTargetOptions, *, projector: nn.Linear | None
     ) -> None:
         super().__init__()
         self.student = student
         # Not a child: what the teacher knows is neither trained nor saved with the student.
         self._teacher = (teacher,)
         self._options = options
-        self.projector: nn.Module | None = None
-        if options.with_representation:
-            assert representation_width is not None
-            self.projector = nn.Linear(student.feature_width, representation_width)
+        assert (projector is not None) == options.with_representation
+        self.projector = projector
 
     def forward(self, batch: Batch) -> Loss:
         assert batch.images is not None

@@ -70,7 +70,7 @@ def _next_generation(stages: Stages, options: BornAgainRecipe, network: ImageEnc
     student = stages.new_student("student" if last else f"generation-{number}")
     stages.train(
         "student" if last else f"generation-{number}",
-        SoftTargets(student, targets, options.loss, representation_width=width),
+        SoftTargets(student, targets, options.loss, projector=stages.new_projector(student, width)),
         rows=stages.train_rows,
         validate=stages.validation_of(student),
     )

@@ -12,7 +12,7 @@ from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.saved_teacher import SavedTeacher
 from picturebook.objectives.image_text import HeadLossOptions
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets
-from picturebook.recipes.encoders import TRAIN, load_classifier, teacher_logits, train_encoder
+from picturebook.recipes.encoders import TRAIN, check_encoder, load_classifier, teacher_logits, train_encoder
 from picturebook.recipes.head_teacher import (
     EncoderOptions,
     HeadParts,
@@ -48,13 +48,29 @@ class DistilRecipe(RecipeOptions):
     """How its targets are learnt."""
 
 
+def check(options: DistilRecipe) -> None:
+    """Refuse settings that cannot go together.
+
+    Raises:
+        ModelError: there is no such image encoder.
+        OptionError: a setting cannot take effect.
+    """
+    teacher = options.teacher
+    check_encoder(teacher.image_encoder, teacher.image_size)
+    if teacher.head == "classifier":
+        defaults = ImageTeacherOptions()
+        for name in ("image_size", "train", "loss", "token_views", "token_budget_gb"):
+            if getattr(teacher, name) != getattr(defaults, name):
+                raise OptionError(f"teacher.{name} takes no effect with teacher.head = 'classifier': remove it.")
+
+
 def run(stages: Stages, options: DistilRecipe) -> None:
     """Make the teacher, store its targets, train the student on them."""
     teacher, targets, width = _classifier(stages, options) if options.teacher.head == "classifier" else _linear(stages, options)
     student = stages.new_student()
     stages.train(
         "student",
-        SoftTargets(student, targets, options.loss, representation_width=width),
+        SoftTargets(student, targets, options.loss, projector=stages.new_projector(student, width)),
         rows=stages.train_rows,
         validate=stages.validation_of(student),
     )
@@ -81,10 +97,6 @@ def _linear(stages: Stages, options: DistilRecipe) -> tuple[HeadTeacher, StoredT
 
 def _classifier(stages: Stages, options: DistilRecipe) -> tuple[ClassifierTeacher, StoredTeacher, int | None]:
     name = options.teacher.image_encoder
-    if options.teacher.image_size is not None:
-        raise OptionError(
-            "teacher.image_size takes no effect with teacher.head = 'classifier': the classifier keeps its own size."
-        )
     encoder = train_encoder(stages, options.teacher.supervised) if name == TRAIN else load_classifier(stages, name)
     teacher = ClassifierTeacher(encoder)
     width = encoder.feature_width if options.loss.with_representation else None

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from picturebook.errors import ModelError
+from picturebook.errors import ModelError, OptionError
 from picturebook.evaluate import Model
 from picturebook.models.artefact import load_student, save_student
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.models.sources import find_image_source
 from picturebook.objectives.soft_targets import Supervised, SupervisedOptions
-from picturebook.recipes.stages import Stages
+from picturebook.recipes.stages import Stages, refuse_other_classes
 from picturebook.runs import RunFolder
 from picturebook.teachers import Teacher
 
@@ -16,14 +16,19 @@ TRAIN = "train"
 """Stands for: the student's architecture, trained first, in this run."""
 
 
-def check_encoder(name: str) -> None:
-    """Refuse an unknown teacher's name before anything is done.
+def check_encoder(name: str, image_size: int | None) -> None:
+    """Refuse a teacher's settings that cannot work before anything is done.
 
     Raises:
         ModelError: there is no such encoder.
+        OptionError: the size cannot take effect.
     """
     if name != TRAIN:
         find_image_source(name)
+    elif image_size is not None:
+        raise OptionError(
+            "teacher.image_size takes no effect with teacher.image_encoder = 'train': that encoder sees what the student sees."
+        )
 
 
 def train_encoder(stages: Stages, supervised: SupervisedOptions) -> ImageEncoder:
@@ -59,10 +64,10 @@ def load_classifier(stages: Stages, path: str) -> ImageEncoder:
     Raises:
         ModelError: its classes are not this run's, in this order.
     """
+    if not Path(path).is_dir():
+        raise ModelError(f"This teacher needs to be 'train' or the folder of a finished run; there is no folder {path!r}.")
     encoder, classes = load_student(RunFolder.open(Path(path)).student)
-    if tuple(classes) != stages.pictures.classes:
-        differing = sorted(set(classes) ^ set(stages.pictures.classes)) or ["the same names in another order"]
-        raise ModelError(f"{path} knows other classes than these data ({', '.join(differing[:5])}): it cannot teach them.")
+    refuse_other_classes(path, classes, stages.pictures.classes)
     return encoder.to(stages.device)
 
 

@@ -1,6 +1,7 @@
 """A teacher in two parts: an image encoder that is never changed, and a head that is trained on its stored tokens."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from picturebook.models.saved_teacher import SavedTeacher, save_teacher
 from picturebook.objectives.image_text import HeadLossOptions, ImageText
 from picturebook.objectives.soft_targets import SupervisedOptions
 from picturebook.options import Options
-from picturebook.recipes.encoders import teacher_encoder
+from picturebook.recipes.encoders import TRAIN, teacher_encoder
 from picturebook.recipes.stages import Stages, cache_key, short_hash
-from picturebook.stores.packed import PackedArray, PackedWriter
+from picturebook.stores.packed import PackedArray, PackedWriter, locked
 from picturebook.teachers import HeadTeacher, StoredTeacher, TextTable, TokenTeacher
+from picturebook.types import Progress
 
 
 class EncoderOptions(Options):
@@ -63,8 +65,7 @@ def encode_pictures(stages: Stages, options: EncoderOptions) -> tuple[ImageEncod
 
 def _encode_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions) -> PackedArray:
     """The encoder's tokens of every training row, fp16, written once per encoder, views and data, ever."""
-    num_tokens, width = encoder.grid[0] * encoder.grid[1], encoder.token_width
-    num_views = _affordable_views(stages, num_tokens * width, options)
+    num_views = _affordable_views(stages, encoder.grid[0] * encoder.grid[1] * encoder.token_width, options)
     identity = {
         **stages.view_fingerprint(),
         "encoder": stages.fingerprints["image encoder"],
@@ -72,25 +73,35 @@ def _encode_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOption
         "views stored": str(num_views),
         "rows": short_hash(stages.pictures.ids[stages.train_rows].tobytes().hex()),
     }
-    folder = stages.cache / "tokens" / cache_key(identity)
-    if stages.accelerator.is_main_process and not folder.is_dir():
-        with stages.timed("tokens"), stages.reporter.stage("encoding pictures") as progress:
-            writer = PackedWriter.start(
-                folder,
-                ids=stages.pictures.ids[stages.train_rows],
-                num_views=num_views,
-                record=(num_tokens, width),
-                dtype=np.float16,
-                fingerprint=identity,
-            )
-            with torch.no_grad(), stages.accelerator.autocast():
-                for batch in stages.replay(*writer.missing(), progress=progress):
-                    assert batch.images is not None
-                    tokens = encoder.tokens(batch.images)
-                    writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), tokens.float().cpu().numpy())
-            writer.finish()
+    # Tokens of an encoder that this run trained are of no use to another, and go with its stages.
+    shelf = stages.folder.stage("tokens") if options.image_encoder == TRAIN else stages.cache / "tokens"
+    folder = shelf / cache_key(identity)
+    if stages.accelerator.is_main_process:
+        with locked(folder), stages.timed("tokens"), stages.reporter.stage("encoding pictures") as progress:
+            _fill(stages, encoder, folder, identity, num_views, progress)
     stages.accelerator.wait_for_everyone()
     return PackedArray.open(folder, identity)
+
+
+def _fill(
+    stages: Stages, encoder: ImageEncoder, folder: Path, identity: dict[str, str], num_views: int, progress: Progress
+) -> None:
+    if folder.is_dir():
+        return
+    writer = PackedWriter.start(
+        folder,
+        ids=stages.pictures.ids[stages.train_rows],
+        num_views=num_views,
+        record=(encoder.grid[0] * encoder.grid[1], encoder.token_width),
+        dtype=np.float16,
+        fingerprint=identity,
+    )
+    with torch.no_grad(), stages.accelerator.autocast():
+        for batch in stages.replay(*writer.missing(), progress=progress):
+            assert batch.images is not None
+            tokens = encoder.tokens(batch.images)
+            writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), tokens.float().cpu().numpy())
+    writer.finish()
 
 
 def _affordable_views(stages: Stages, values_a_view: int, options: EncoderOptions) -> int:

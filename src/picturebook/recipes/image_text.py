@@ -61,13 +61,14 @@ class ImageTextRecipe(RecipeOptions):
     """How its targets are learnt."""
 
 
-def text_column(options: ImageTextRecipe) -> str | None:
-    """The table's column that this run reads, or None.
+def check(options: ImageTextRecipe) -> str | None:
+    """Refuse settings that cannot go together; give the table's column that this run reads, or None.
 
     Raises:
+        ModelError: there is no such image encoder.
         OptionError: words and head do not go together.
     """
-    check_encoder(options.teacher.image_encoder)
+    check_encoder(options.teacher.image_encoder, options.teacher.image_size)
     mode, text = options.teacher.head.mode, options.text
     if mode == "bank" and text.source != "classes":
         raise OptionError(f"teacher.head.mode = 'bank' asks with class texts: need text.source = 'classes', got {text.source!r}.")
@@ -110,7 +111,7 @@ def run(stages: Stages, options: ImageTextRecipe) -> None:
     student = stages.new_student()
     stages.train(
         "student",
-        SoftTargets(student, targets, options.loss, representation_width=width),
+        SoftTargets(student, targets, options.loss, projector=stages.new_projector(student, width)),
         rows=stages.train_rows,
         validate=stages.validation_of(student),
     )

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 from importlib.metadata import version
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from picturebook.evaluate import Model, evaluate_rows, evaluate_with_timm, student_logits
 from picturebook.metrics import Evaluation
 from picturebook.models.artefact import save_student
-from picturebook.models.image_encoders import ImageEncoder
+from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.recipes.stages import Stages
 from picturebook.runs import write_json
 from picturebook.types import UNLABELLED
@@ -32,13 +31,13 @@ def finish(stages: Stages, student: ImageEncoder, *, teachers: dict[str, Model] 
             results = _evaluate(stages, student, teachers or {})
         write_json(folder.provenance, _provenance(stages, student))
         write_json(folder.results, results)
-        shutil.rmtree(folder.path / "stages", ignore_errors=True)
+        folder.discard_stages()
     stages.accelerator.wait_for_everyone()
 
 
 def _evaluate(stages: Stages, student: ImageEncoder, teachers: dict[str, Model]) -> dict[str, Any]:
     models = {"student": student_logits(student.eval()), **teachers}
-    results: dict[str, Any] = {"recipe": type(stages.options).__name__, "models": {}}
+    results: dict[str, Any] = {"recipe": stages.options.recipe, "models": {}}
     for split in ("val", "test"):
         rows = stages.pictures.rows[split]
         if not (stages.pictures.labels[rows] != UNLABELLED).any():
@@ -74,7 +73,7 @@ def _provenance(stages: Stages, student: ImageEncoder) -> dict[str, Any]:
         },
         "seed": stages.options.seed,
         "fingerprints": stages.fingerprints,
-        "student": {"name": student.name, "model_args": student.model_args},
+        "student": {"name": student.name, "model_args": student.model_args, "weights": weights_fingerprint(student)},
         "rows": {split: len(rows) for split, rows in stages.pictures.rows.items()},
         "findings": [
             {"level": f.level, "kind": f.kind, "count": f.count, "names": f.names[:20]} for f in stages.pictures.findings

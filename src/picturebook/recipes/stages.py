@@ -12,19 +12,21 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from pydantic import Field
+from torch import nn
 
 from picturebook.data.findings import sentence
 from picturebook.data.loaders import TrainingBatches, ViewMaker
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
-from picturebook.data.views import ViewOptions
+from picturebook.data.views import VIEWS_VERSION, ViewOptions
 from picturebook.engine import Training, TrainOptions, train
-from picturebook.errors import DataError
+from picturebook.errors import DataError, ModelError
 from picturebook.evaluate import evaluate_rows, student_logits
+from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.objective import Objective
 from picturebook.options import Options
-from picturebook.runs import RunFolder
+from picturebook.runs import RunFolder, read_json, write_json
 from picturebook.stores.targets import TargetStore, TargetWriter
 from picturebook.teachers import StoredTeacher, Teacher
 from picturebook.types import UNLABELLED, Batch, Progress, Reporter
@@ -46,6 +48,8 @@ class StudentOptions(Options):
 class RecipeOptions(Options):
     """What every recipe needs."""
 
+    recipe: str
+    """Name of the recipe."""
     seed: int = Field(0, ge=0)
     """Fixes initialisation, order and views; equal seeds pair the arms of a study."""
     out: str
@@ -81,7 +85,8 @@ class Stages:
     ) -> None:
         self.options, self.folder, self.cache, self.reporter = options, folder, cache, reporter
         self.accelerator, self.device = accelerator, accelerator.device
-        self.seconds: dict[str, float] = {}
+        self._seconds_file = folder.stages / "seconds.json"
+        self.seconds: dict[str, float] = read_json(self._seconds_file) if self._seconds_file.is_file() else {}
         self.fingerprints: dict[str, str] = {}
         with accelerator.main_process_first(), self.timed("decode"), reporter.stage("decoding pictures") as progress:
             self.pictures: Pictures = load_pictures(options.data, cache=cache, text_column=text_column, progress=progress)
@@ -89,7 +94,7 @@ class Stages:
         for finding in self.pictures.findings:
             reporter.say(sentence(finding))
         self.maker = ViewMaker(self.pictures, options.views, options.student.image_size, options.seed, self.device)
-        self.new_student()  # an unknown model or argument is refused now, not after the teacher's hours
+        self._check(self.new_student())  # what does not fit is refused now, not after the teacher's hours
 
     @property
     def train_rows(self) -> np.ndarray:
@@ -112,15 +117,44 @@ class Stages:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the block's seconds to the stage's."""
+        """Add the block's seconds to the stage's, earlier tries' included."""
         start = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+        if self.folder.stages.is_dir() and self.accelerator.is_main_process:
+            write_json(self._seconds_file, self.seconds)  # so that a resumed run's cost is the whole cost
 
     def part_seed(self, part: str) -> int:
         """A seed of a part's own, so that a teacher and a student of one architecture start from different weights."""
         digest = hashlib.blake2b(f"{self.options.seed}/{part}".encode(), digest_size=4).digest()
         return int.from_bytes(digest, "big") >> 1
+
+    def _check(self, student: ImageEncoder) -> None:
+        options = self.options.student
+        if options.init not in ("scratch", "pretrained"):
+            wanted = create_image_encoder(
+                options.model, num_classes=2, image_size=options.image_size, model_args=dict(options.model_args)
+            )
+            if (wanted.architecture, wanted.model_args) != (student.architecture, student.model_args):
+                raise ModelError(
+                    f"student.init = {options.init!r} holds {student.architecture} {student.model_args}, student.model asks for "
+                    f"{wanted.architecture} {wanted.model_args}: make the two agree."
+                )
+            refuse_other_classes(options.init, load_student(Path(options.init) / "student")[1], self.pictures.classes)
+        on_cpu = self.device.type == "cpu" and self.accelerator.mixed_precision == "bf16"
+        if on_cpu and (layer := student.layer_on_one_pixel()):
+            raise ModelError(
+                f"In {options.model} at student.image_size = {options.image_size}, layer {layer} steps over a map of one pixel, "
+                "for which processors compute wrong bf16 gradients: raise image_size, or say precision = 'fp32'."
+            )
+
+    def new_projector(self, student: ImageEncoder, width: int | None) -> nn.Linear | None:
+        """A linear layer from the student's features to a representation of `width`, or None where none is distilled."""
+        if width is None:
+            return None
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.part_seed("projector"))
+            return nn.Linear(student.feature_width, width)
 
     def new_student(self, part: str = "student") -> ImageEncoder:
         """The student's architecture with the weights that `student.init` says; scratch weights depend on seed and part alone."""
@@ -234,7 +268,19 @@ class Stages:
         """What a view is a function of, but for id and number."""
         options = self.options
         settings = f"{options.views.model_dump_json()} side {options.student.image_size} canvas {options.data.canvas_size}"
-        return {"views": short_hash(settings), "view seed": str(options.seed), "data": self.pictures.fingerprint}
+        return {
+            "views": f"{VIEWS_VERSION} {short_hash(settings)}",
+            "view seed": str(options.seed),
+            "precision": str(self.accelerator.mixed_precision),
+            "data": self.pictures.fingerprint,
+        }
+
+
+def refuse_other_classes(path: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> None:
+    """Raise a ModelError where a run's classes are not the data's, in the same order."""
+    if theirs != ours:
+        differing = sorted(set(theirs) ^ set(ours)) or ["the same names in another order"]
+        raise ModelError(f"{path} knows other classes than these data ({', '.join(differing[:5])}): its answers do not fit.")
 
 
 def cache_key(fields: Mapping[str, str]) -> str:

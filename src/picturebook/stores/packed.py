@@ -9,8 +9,10 @@ A store is filled under another name and renamed when it is whole, so an opened 
 set after its values are on disk; after an interruption only records without a flag are computed again.
 """
 
+import fcntl
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,15 @@ def refuse_other_fingerprint(folder: Path, stored: Fingerprint, expected: Finger
         ours, theirs = expected.get(field, "nothing"), stored.get(field, "nothing")
         if ours != theirs:
             raise StoreError(f"{folder} belongs to something else: its {field} is {theirs}, this run's is {ours}. Remove it.")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a store's lock, so that of two runs that need the same store one fills it and the other waits and finds it there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class PackedArray:
@@ -104,12 +115,18 @@ class PackedWriter:
         return self._ids[rows], views.astype(np.int64)
 
     def write(self, ids: np.ndarray, views: np.ndarray, values: np.ndarray) -> None:
-        """Store records [B, *record]; values past the dtype's range are an error of ours, not of the user."""
+        """Store records [B, *record].
+
+        Raises:
+            StoreError: a value is not finite in the store's dtype.
+        """
         rows = np.searchsorted(self._ids, ids)
         with np.errstate(over="ignore"):  # told below, in a sentence
             stored = values.astype(self._values.dtype)
         if not np.isfinite(stored).all():
-            raise StoreError(f"{self.folder}: a record is not finite in {self._values.dtype}; the teacher has diverged.")
+            raise StoreError(
+                f"{self.folder}: a value is not finite, or past the range of {self._values.dtype}; it cannot be stored."
+            )
         self._values[rows, views] = stored
         self._values.flush()
         self._written[rows, views] = True

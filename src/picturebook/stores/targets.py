@@ -10,19 +10,11 @@ from picturebook.types import Batch, Targets
 
 
 class TargetStore:
-    """Targets that were written earlier by `TargetWriter`, equal to the live teacher's up to fp16."""
+    """Targets that were written earlier by `TargetWriter`: the live teacher's in the run's precision, up to fp16."""
 
     def __init__(self, folder: Path, fingerprint: Fingerprint, *, with_representation: bool) -> None:
         self._logits = PackedArray.open(folder / "logits", fingerprint)
         self._representation = PackedArray.open(folder / "representation", fingerprint) if with_representation else None
-
-    @property
-    def ids(self) -> np.ndarray:
-        return self._logits.ids
-
-    @property
-    def num_views(self) -> int:
-        return self._logits.num_views
 
     def read(self, batch: Batch) -> Targets:
         """Targets of the batch's samples at its views, on the batch's device, in fp32."""

@@ -1,0 +1,141 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from command_line import CommandLine, command_line, contents, write_pictures, write_table
+from picturebook.runs import read_json
+
+
+@pytest.fixture(scope="session")
+def picturebook(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    return command_line(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def run(picturebook: CommandLine, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be broken."""
+    return shutil.copytree(picturebook.run, tmp_path / "run")
+
+
+def test_data_come_as_json_and_nothing_else(picturebook: CommandLine) -> None:
+    answer = picturebook("inspect", picturebook.data, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    found = json.loads(answer.out)
+    assert found["root"] == str(picturebook.data)
+    assert (found["num_rows"], found["num_unlabelled"], found["num_groups"]) == (36, 0, None)
+    assert list(found["classes"]) == ["apple", "leaf", "sky"]
+    assert all(sum(counts.values()) == 12 for counts in found["classes"].values())
+    assert found["heights"] == found["widths"] == {"minimum": 16, "median": 16.0, "maximum": 16}
+    assert found["texts"] == {"num_rows": 36, "num_distinct": 12, "mean_words": 2.0}
+    assert found["duplicates"] == {"num_clusters": 0, "num_pictures": 0}
+    assert found["findings"] == []
+
+
+def test_the_splits_are_those_of_a_run_on_these_data(picturebook: CommandLine) -> None:
+    classes = json.loads(picturebook("inspect", picturebook.data, "--json").out)["classes"].values()
+    rows = read_json(picturebook.run / "provenance.json")["rows"]
+    assert {split: sum(counts[split] for counts in classes) for split in rows} == rows
+
+
+def test_settings_of_the_data_can_be_tried(picturebook: CommandLine, tmp_path: Path) -> None:
+    names = write_pictures(tmp_path)
+    write_table(tmp_path, "file_name,caption,scene", [f"{name},a {name[-6:-4]},{name[:-5]}" for name in names])
+    overrides = ("columns.text=caption", "data.columns.group=scene", "split.by=group", "data.split.test=0.4")
+    answer = picturebook("inspect", tmp_path, "--json", *(word for override in overrides for word in ("--set", override)))
+    assert answer.code == 0, answer
+    found = json.loads(answer.out)
+    assert found["num_groups"] == 6
+    assert found["texts"]["num_rows"] == 36
+    assert all(counts["test"] in (2, 10) for counts in found["classes"].values()), "whole groups of 10 or 2"
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("splitt.by=hash", "There is no setting 'splitt'. Did you mean 'split'?"),
+        ("split.by=group", "there is no group column"),
+        ("columns.text=caption", "There is no column 'caption'."),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(picturebook: CommandLine, override: str, sentence: str) -> None:
+    assert sentence in picturebook.refusal("inspect", picturebook.data, "--set", override)
+
+
+def test_copies_are_found(picturebook: CommandLine, tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    shutil.copy(tmp_path / "apple" / "00.png", tmp_path / "apple" / "copy.png")
+    shutil.copy(tmp_path / "apple" / "00.png", tmp_path / "leaf" / "copy.png")
+    found = json.loads(picturebook("inspect", tmp_path, "--json").out)
+    assert found["duplicates"] == {"num_clusters": 1, "num_pictures": 3}
+    (finding,) = found["findings"]
+    assert finding == ("3 files noted: near duplicates with different labels (apple/00.png, apple/copy.png, leaf/copy.png)")
+
+
+def test_more_broken_files_than_a_run_allows_are_listed_all_the_same(picturebook: CommandLine, tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    for index in range(10):
+        (tmp_path / "sky" / f"{index:02d}.png").write_bytes(b"")
+    answer = picturebook("inspect", tmp_path, "--json")
+    assert answer.code == 0, answer
+    assert "10 files skipped: zero-byte file (sky/00.png, sky/01.png, sky/02.png, …)" in json.loads(answer.out)["findings"]
+
+
+def test_the_table_says_what_json_says(picturebook: CommandLine) -> None:
+    answer = picturebook("inspect", picturebook.data)
+    assert answer.err == "decoding pictures: done\n"
+    for words in ("num rows", "36", "apple: train", "num_distinct: 12", "findings"):
+        assert words in answer.out
+
+
+def test_looking_leaves_the_data_as_they_are(picturebook: CommandLine) -> None:
+    before = contents(picturebook.data)
+    picturebook("inspect", picturebook.data)
+    assert contents(picturebook.data) == before
+
+
+def test_a_missing_folder_is_refused(picturebook: CommandLine, tmp_path: Path) -> None:
+    assert "there is no folder or file" in picturebook.refusal("inspect", tmp_path / "none")
+
+
+def test_a_run_says_what_it_holds(picturebook: CommandLine) -> None:
+    answer = picturebook("inspect", picturebook.run, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    found = json.loads(answer.out)
+    test = read_json(picturebook.run / "results.json")["models"]["student"]["test"]
+    assert found["student"] == 'resnet10t {"channels": [8, 8, 8, 8]}, 16 px, 3 classes'
+    assert found["accuracy"]["student, test"] == f"{100 * test['accuracy']:.1f} % of {test['num']}"
+    assert (found["seed"], found["epochs logged"]) == (0, 1)
+    assert sum(found["rows"].values()) == 36
+    table = picturebook("inspect", picturebook.run)
+    assert found["student"] in table.out
+    assert found["student weights"] in table.out
+
+
+def test_a_run_with_broken_weights_is_refused(picturebook: CommandLine, run: Path) -> None:
+    weights = run / "student" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert str(run / "student") in picturebook.refusal("inspect", run)
+
+
+def test_a_run_without_weights_is_refused(picturebook: CommandLine, run: Path) -> None:
+    (run / "student" / "model.safetensors").unlink()
+    assert "model.safetensors is missing" in picturebook.refusal("inspect", run)
+
+
+def test_a_run_with_other_class_names_is_refused(picturebook: CommandLine, run: Path) -> None:
+    (run / "classes.json").write_text('["apple", "leaf", "sea"]')
+    assert "has other class names than" in picturebook.refusal("inspect", run)
+
+
+@pytest.mark.parametrize("name", ["classes.json", "provenance.json"])
+def test_a_run_without_one_of_its_files_is_refused(picturebook: CommandLine, run: Path, name: str) -> None:
+    (run / name).unlink()
+    assert f"{run / name} is missing" in picturebook.refusal("inspect", run)
+
+
+@pytest.mark.parametrize("name", ["classes.json", "provenance.json", "results.json"])
+def test_a_run_with_half_a_file_is_refused(picturebook: CommandLine, run: Path, name: str) -> None:
+    (run / name).write_bytes((run / name).read_bytes()[:-5])
+    assert f"{run / name} is not whole" in picturebook.refusal("inspect", run)
