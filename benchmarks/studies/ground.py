@@ -72,15 +72,17 @@ def settings(cell: Cell, data: Path, work: Path) -> dict[str, Any]:
         teacher = {"teacher": {"run": next_seed}} if cell.arm == "born_again" else {}
         return {"recipe": cell.arm} | base | teacher
     setting, head = cell.arm.split("-")
-    teacher = {"image_encoder": next_seed} if setting == "paper" else {"image_encoder": "package:efficientnet-lite0", "image_size": 128}
+    teacher = (
+        {"image_encoder": next_seed} if setting == "paper" else {"image_encoder": "package:efficientnet-lite0", "image_size": 128}
+    )
     if HEADS[head]["recipe"] == "image_text":
         teacher |= {"head": {"mode": head}, "text_encoder": TEXT_ENCODER}
     return base | HEADS[head] | {"teacher": teacher}
 
 
 def run_cell(cell: Cell, data: Path, work: Path, commit: str) -> str:
-    """Train one cell in its own process, if its result is not there yet."""
-    if cell.result.is_file():
+    """Train one cell in its own process, if its result is not there yet; a supervised run is needed itself too, as a teacher."""
+    if cell.result.is_file() and (cell.arm != "supervised" or (cell.run(work) / "results.json").is_file()):
         return f"{cell.family} {cell.arm} seed {cell.seed}: there already"
     file = cell.run(work).with_suffix(".toml")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +94,9 @@ def run_cell(cell: Cell, data: Path, work: Path, commit: str) -> str:
         return f"{cell.family} {cell.arm} seed {cell.seed}: FAILED\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     result = small(json.loads((cell.run(work) / "results.json").read_text()))
     cell.result.parent.mkdir(parents=True, exist_ok=True)
-    cell.result.write_text(json.dumps({"commit": commit, "family": cell.family, "arm": cell.arm, "seed": cell.seed} | result, indent=1) + "\n")
+    cell.result.write_text(
+        json.dumps({"commit": commit, "family": cell.family, "arm": cell.arm, "seed": cell.seed} | result, indent=1) + "\n"
+    )
     return f"{cell.family} {cell.arm} seed {cell.seed}: test {100 * result['models']['student']['test']['accuracy']:.1f} %"
 
 
@@ -117,7 +121,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def table(arguments: argparse.Namespace) -> None:
-    lines = ["| family | arm | n | student test % (sd) | student val % (sd) | NLL | ECE % | teacher test % | seconds |", "|---|---|--:|--:|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| family | arm | n | student test % (sd) | student val % (sd) | NLL | ECE % | teacher test % | seconds |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     for family in FAMILIES:
         for arm in ARMS:
             cells = [json.loads(path.read_text()) for path in sorted((RESULTS / family / arm).glob("seed*.json"))]
