@@ -7,16 +7,12 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from picturebook.data.rows import sample_ids
+from picturebook.data.rows import Table, sample_ids
 from picturebook.errors import DataError
-
-if TYPE_CHECKING:
-    from picturebook.data.tables import Table
 
 CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "fashion-mnist": (
@@ -72,7 +68,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
 
-def read_idx_table(root: Path) -> "Table":
+def read_idx_table(root: Path) -> Table:
     """Read a folder of MNIST's layout: {train,t10k}-images-idx3-ubyte and -labels-idx1-ubyte, each with or without .gz.
 
     The rows are named "train/00000", …, "test/00000", …, and belong to the splits "train" and "test"; take validation from train.
@@ -82,8 +78,6 @@ def read_idx_table(root: Path) -> "Table":
     Raises:
         DataError: a file is missing or damaged, or the files do not fit each other.
     """
-    from picturebook.data.tables import Table
-
     parts = {split: _read_part(root, prefix) for split, prefix in _FILES.items()}
     names = [f"{split}/{number:05d}" for split, (_, numbers) in parts.items() for number in range(len(numbers))]
     numbers = np.concatenate([numbers for _, numbers in parts.values()]).astype(np.int64)

@@ -111,3 +111,27 @@ def read_splits(values: tuple[str, ...], names: tuple[str, ...], source: str) ->
         if value and value.lower() not in SPLIT_NAMES:
             raise DataError(f"{source} puts {name} in the split {value!r}: expected train, val (or validation) or test.")
     return tuple(SPLIT_NAMES[value.lower()] if value else "" for value in values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """One row a picture, in the order of the names on disk or of the data set."""
+
+    names: tuple[str, ...]
+    """Path relative to the data root, or "<split>/<index>"."""
+    ids: Int64[np.ndarray, " rows"]
+    """64-bit hashes of the names."""
+    labels: Int64[np.ndarray, " rows"]
+    """Indices into `classes`, or UNLABELLED."""
+    classes: tuple[str, ...]
+    """Sorted."""
+    texts: tuple[str, ...] | None
+    """"" where a row has none; None where no row has one."""
+    splits: tuple[str, ...] | None
+    """"train", "val", "test" or "" a row; None where the data do not say it."""
+    groups: tuple[str, ...] | None
+    read: Callable[[int], bytes]
+    """Original bytes by row."""
+    findings: tuple[Finding, ...]
+    stamp: str = ""
+    """Changes when a picture's bytes may have changed; "" where only the bytes themselves tell."""

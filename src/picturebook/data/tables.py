@@ -2,18 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
 from pydantic import Field
 
 from picturebook.data.findings import Finding, quantity
 from picturebook.data.folders import picture_names, read_folder, stamp
 from picturebook.data.hub import parquet_names, read_hub, read_parquet
-from picturebook.data.rows import ColumnOptions, Rows, no_column, sample_ids
+from picturebook.data.idx import read_idx_table
+from picturebook.data.rows import ColumnOptions, Rows, Table, no_column, sample_ids
 from picturebook.data.splits import SplitOptions
 from picturebook.errors import DataError, TextError
 from picturebook.options import Options
@@ -41,30 +40,6 @@ class DataOptions(Options):
     """Share of unreadable pictures past which reading stops."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """One row a picture, in the order of the names on disk or of the data set."""
-
-    names: tuple[str, ...]
-    """Path relative to the data root, or "<split>/<index>"."""
-    ids: Int64[np.ndarray, " rows"]
-    """64-bit hashes of the names."""
-    labels: Int64[np.ndarray, " rows"]
-    """Indices into `classes`, or UNLABELLED."""
-    classes: tuple[str, ...]
-    """Sorted."""
-    texts: tuple[str, ...] | None
-    """"" where a row has none; None where no row has one."""
-    splits: tuple[str, ...] | None
-    """"train", "val", "test" or "" a row; None where the data do not say it."""
-    groups: tuple[str, ...] | None
-    read: Callable[[int], bytes]
-    """Original bytes by row."""
-    findings: tuple[Finding, ...]
-    stamp: str = ""
-    """Changes when a picture's bytes may have changed; "" where only the bytes themselves tell."""
-
-
 def read_table(options: DataOptions, *, text_column: str | None = None, to_train: bool = True) -> Table:
     """Read the rows of a data root, without decoding a picture.
 
@@ -83,8 +58,6 @@ def read_table(options: DataOptions, *, text_column: str | None = None, to_train
         columns = columns.model_copy(update={"text": asked})
     root = Path(options.root)
     if root.is_dir() and _is_idx(root):
-        from picturebook.data.idx import read_idx_table
-
         if asked is not None:
             raise TextError(f"There is no column {asked!r}: IDX files hold no texts.")
         files = tuple(sorted(path.name for path in root.iterdir() if path.is_file()))

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from picturebook.evaluate import Model
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
-from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, SupervisedOptions
-from picturebook.recipes.encoders import TRAIN, load_classifier, teacher_logits, train_encoder
+from picturebook.objectives.soft_targets import SoftTargetOptions, SupervisedOptions
+from picturebook.recipes.encoders import TRAIN, learn, load_classifier, teacher_logits, train_encoder
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.stages import RecipeOptions, Stages
 from picturebook.teachers import ClassifierTeacher, MeanTeacher
@@ -66,15 +66,8 @@ def _next_generation(stages: Stages, options: BornAgainRecipe, network: ImageEnc
         representation_width=width,
     )
     # The last generation starts from the weights that the student of any other recipe would have under this seed.
-    last = number == options.generations
-    student = stages.new_student("student" if last else f"generation-{number}")
-    stages.train(
-        "student" if last else f"generation-{number}",
-        SoftTargets(student, targets, options.loss, projector=stages.new_projector(student, width)),
-        rows=stages.train_rows,
-        validate=stages.validation_of(student),
-    )
-    return student
+    part = "student" if number == options.generations else f"generation-{number}"
+    return learn(stages, targets, options.loss, representation_width=width, part=part)
 
 
 def _models(generations: list[ImageEncoder]) -> dict[str, Model]:

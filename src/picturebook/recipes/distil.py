@@ -11,8 +11,8 @@ from picturebook.models.heads import HeadOptions, build_head
 from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.saved_teacher import SavedTeacher
 from picturebook.objectives.image_text import HeadLossOptions
-from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets
-from picturebook.recipes.encoders import TRAIN, check_encoder, load_classifier, teacher_logits, train_encoder
+from picturebook.objectives.soft_targets import SoftTargetOptions
+from picturebook.recipes.encoders import TRAIN, check_encoder, learn, load_classifier, teacher_logits, train_encoder
 from picturebook.recipes.head_teacher import (
     EncoderOptions,
     HeadParts,
@@ -67,13 +67,7 @@ def check(options: DistilRecipe) -> None:
 def run(stages: Stages, options: DistilRecipe) -> None:
     """Make the teacher, store its targets, train the student on them."""
     teacher, targets, width = _classifier(stages, options) if options.teacher.head == "classifier" else _linear(stages, options)
-    student = stages.new_student()
-    stages.train(
-        "student",
-        SoftTargets(student, targets, options.loss, projector=stages.new_projector(student, width)),
-        rows=stages.train_rows,
-        validate=stages.validation_of(student),
-    )
+    student = learn(stages, targets, options.loss, representation_width=width)
     finish(stages, student, teachers={"teacher": teacher_logits(teacher)})
 
 

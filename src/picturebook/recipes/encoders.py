@@ -1,4 +1,4 @@
-"""Networks that teach: trained here first, taken from a run, or pretrained."""
+"""Networks that teach (trained here first, taken from a run, or pretrained), and the student that learns from them."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from picturebook.evaluate import Model
 from picturebook.models.artefact import load_student, save_student
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.models.sources import find_image_source
-from picturebook.objectives.soft_targets import Supervised, SupervisedOptions
+from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, Supervised, SupervisedOptions
 from picturebook.recipes.stages import Stages, refuse_other_classes
 from picturebook.runs import RunFolder
 from picturebook.teachers import Teacher
@@ -69,6 +69,20 @@ def load_classifier(stages: Stages, path: str) -> ImageEncoder:
     encoder, classes = load_student(RunFolder.open(Path(path)).student)
     refuse_other_classes(path, classes, stages.pictures.classes)
     return encoder.to(stages.device)
+
+
+def learn(
+    stages: Stages, targets: Teacher, loss: SoftTargetOptions, *, representation_width: int | None, part: str = "student"
+) -> ImageEncoder:
+    """Train a new student on a teacher's targets, on every training row, labelled or not."""
+    student = stages.new_student(part)
+    stages.train(
+        part,
+        SoftTargets(student, targets, loss, projector=stages.new_projector(student, representation_width)),
+        rows=stages.train_rows,
+        validate=stages.validation_of(student),
+    )
+    return student
 
 
 def teacher_logits(teacher: Teacher) -> Model:

@@ -16,8 +16,8 @@ from picturebook.models.heads import HeadOptions, build_head
 from picturebook.models.saved_teacher import SavedTeacher
 from picturebook.models.text_encoders import TextEncoder, load_text_encoder, whiten
 from picturebook.objectives.image_text import HeadLossOptions
-from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets
-from picturebook.recipes.encoders import check_encoder, teacher_logits
+from picturebook.objectives.soft_targets import SoftTargetOptions
+from picturebook.recipes.encoders import check_encoder, learn, teacher_logits
 from picturebook.recipes.head_teacher import (
     EncoderOptions,
     HeadParts,
@@ -108,13 +108,7 @@ def run(stages: Stages, options: ImageTextRecipe) -> None:
     teacher = train_head(stages, head, parts, saved, options.teacher.train, options.teacher.loss)
     width = head.representation_width if options.loss.with_representation else None
     targets = label_with_head(stages, head, parts, representation_width=width)
-    student = stages.new_student()
-    stages.train(
-        "student",
-        SoftTargets(student, targets, options.loss, projector=stages.new_projector(student, width)),
-        rows=stages.train_rows,
-        validate=stages.validation_of(student),
-    )
+    student = learn(stages, targets, options.loss, representation_width=width)
     finish(stages, student, teachers={words.teacher_name: teacher_logits(teacher)})
 
 
