@@ -3,6 +3,7 @@
 import copy
 import csv
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,7 @@ def num_steps(run: RunFolder) -> dict[str, int]:
 def make_stages(options: RecipeOptions) -> Stages:
     """The parts of a run, for tests that order the stages themselves."""
     assert options.cache is not None
-    accelerator = build_accelerator(device="cpu", precision="fp32")
+    accelerator = build_accelerator(device="cpu", precision=options.precision)
     folder = RunFolder(Path(options.out))
     return Stages(options, folder, accelerator, cache=Path(options.cache), text_column=None, reporter=Silence())
 
@@ -231,3 +232,14 @@ def finished_run(
         return runs[case]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_with_other_classes(
+    recipe_options: Callable[..., RecipeOptions], toy_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> RunFolder:
+    """A finished supervised run in which apples are called pears."""
+    root = tmp_path_factory.mktemp("other")
+    shutil.copytree(toy_data, root / "data", ignore=shutil.ignore_patterns("metadata.csv"))
+    (root / "data" / "apple").rename(root / "data" / "pear")
+    return run_recipe(recipe_options("supervised", root / "run", data={"root": str(root / "data")}))

@@ -46,6 +46,11 @@ def test_a_missing_folder(picturebook: CommandLine, tmp_path: Path) -> None:
     assert sentence.startswith(f"data.root: there is no folder or file {tmp_path / 'nowhere'}.")
 
 
+def test_what_failed_is_not_called_done(picturebook: CommandLine, tmp_path: Path) -> None:
+    for command in (("inspect", tmp_path), ("init", tmp_path, "--out", tmp_path / "RUN.toml")):
+        assert picturebook(*command).err.splitlines()[0].startswith("picturebook: There are no pictures in")
+
+
 def test_an_empty_folder(picturebook: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     assert "There are no pictures in" in (sentence := refused(picturebook, tmp_path, data=tmp_path / "data"))
@@ -131,7 +136,7 @@ def test_a_bank_takes_class_texts_alone(picturebook: CommandLine, tmp_path: Path
 
 def test_an_unknown_text_encoder(picturebook: CommandLine, tmp_path: Path) -> None:
     sentence = refused(picturebook, tmp_path, *IMAGE_TEXT, "teacher.text_encoder=package:all-MiniLM-L12-v2")
-    assert "Did you mean 'all-MiniLM-L6-v2'?" in sentence
+    assert "Did you mean 'package:all-MiniLM-L6-v2'?" in sentence
 
 
 # --- models and runs
@@ -143,7 +148,7 @@ def test_an_unknown_text_encoder(picturebook: CommandLine, tmp_path: Path) -> No
         (["student.model=resnet10"], "resnet10t"),
         (["student.model_args={chanels=[8, 8, 8, 8]}"], "channels"),
         (["recipe=distil", "teacher.image_encoder=resnet10"], "resnet10t"),
-        (["recipe=distil", "teacher.image_encoder=package:eficientnet-lite0"], "efficientnet-lite0"),
+        (["recipe=distil", "teacher.image_encoder=package:eficientnet-lite0"], "package:efficientnet-lite0"),
         ([*IMAGE_TEXT, "teacher.image_encoder=resnet10"], "resnet10t"),
     ],
 )
@@ -162,7 +167,7 @@ def test_a_teacher_run_with_other_classes(picturebook: CommandLine, tmp_path: Pa
     write_pictures(tmp_path / "data", classes=("apple", "leaf", "sea"))
     teacher = f"teacher.run={picturebook.run.as_posix()}"
     sentence = refused(picturebook, tmp_path, "recipe=born_again", teacher, data=tmp_path / "data")
-    assert "knows other classes than these data (sea, sky): it cannot teach them." in sentence
+    assert "knows other classes than these data (sea, sky)" in sentence
 
 
 def test_a_run_folder_that_exists(picturebook: CommandLine) -> None:

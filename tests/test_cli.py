@@ -152,8 +152,13 @@ def test_evaluate_splits_the_data_as_the_run_did(picturebook: CommandLine, tmp_p
     assert strict_json(answer.out)["nll"] == pytest.approx(own["nll"])
 
 
+def test_evaluate_takes_the_test_pictures_of_the_runs_own_data_by_default(picturebook: CommandLine) -> None:
+    answer = picturebook("evaluate", picturebook.run, picturebook.data, "--json")
+    assert answer == picturebook("evaluate", picturebook.run, picturebook.data, "--split", "test", "--json")
+
+
 def test_evaluate_takes_a_student_folder_too(picturebook: CommandLine) -> None:
-    of_run = picturebook("evaluate", picturebook.run, picturebook.data, "--json")
+    of_run = picturebook("evaluate", picturebook.run, picturebook.data, "--split", "all", "--json")
     of_student = picturebook("evaluate", picturebook.run / "student", picturebook.data, "--json")
     assert strict_json(of_student.out) == strict_json(of_run.out)
     assert strict_json(of_run.out)["num"] == 36

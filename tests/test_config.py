@@ -60,6 +60,7 @@ def test_a_file_and_overrides_become_options(run_file: Path) -> None:
         ("recipe=3", ["need recipe = one of born_again, distil, image_text, supervised, got 3"]),
         ("data=3", ["data: "]),
         ("text.template=a photo", ["text: template: need a {}"]),
+        ("train.batch_size=3", ["train.batch_size: Input should be greater than or equal to 4, got 3"]),
         ("text.column=caption", ["text: column = 'caption' takes effect with source = 'column' only"]),
     ],
 )
@@ -74,7 +75,7 @@ def test_a_wrong_setting_is_named_with_its_path_and_the_nearest(run_file: Path, 
     ["teacher.head.width=10", "teacher.head.residual=true", "teacher.head.num_heads=3"],
 )
 def test_a_setting_refused_by_the_head_is_named_with_its_file(run_file: Path, override: str) -> None:
-    assert "run.toml: teacher.head" in refusal(run_file, override)
+    assert f"{run_file}: teacher.head: " in refusal(run_file, override)
 
 
 def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
@@ -109,10 +110,20 @@ def test_the_defaults_of_every_recipe_load_again(tmp_path: Path, name: str) -> N
 def test_one_setting_of_the_heads_training_leaves_its_other_defaults(name: str) -> None:
     settings = {"recipe": name, "out": "a", "data": {"root": "b"}}
     default = parse_options(settings, source="the test").model_dump()["teacher"]["train"]
-    changed = parse_options({**settings, "teacher": {"train": {"batch_size": 7}}}, source="the test").model_dump()["teacher"][
-        "train"
-    ]
-    assert changed == {**default, "batch_size": 7}
+    teacher = parse_options({**settings, "teacher": {"train": {"batch_size": 7}}}, source="the test").model_dump()["teacher"]
+    assert teacher["train"] == {**default, "batch_size": 7}
+    assert teacher["train"]["epochs"] == 30
+
+
+@pytest.mark.parametrize(("name", "temperature", "label_weight"), [("born_again", 1.0, 0.0), ("distil", 2.0, 0.1)])
+def test_one_setting_of_the_loss_leaves_the_recipes_other_defaults(name: str, temperature: float, label_weight: float) -> None:
+    settings = {"recipe": name, "out": "a", "data": {"root": "b"}}
+    for changes in ({"label_weight": 0.5}, {"temperature": 4.0}, {}):
+        loss = parse_options({**settings, "loss": changes}, source="the test").model_dump()["loss"]
+        assert (loss["temperature"], loss["label_weight"]) == (
+            changes.get("temperature", temperature),
+            changes.get("label_weight", label_weight),
+        )
 
 
 OWN_TEXT = {"source": "column", "kind": "label_blind"}
@@ -149,14 +160,28 @@ def test_words_and_heads_that_do_not_go_together_are_refused_before_anything_is_
 @pytest.mark.parametrize(
     ("case", "changes", "error", "sentence"),
     [
+        *(
+            (case, {"teacher": {name: value}}, OptionError, f"teacher.{name} takes no effect with teacher.head = 'classifier'")
+            for case, name, value in [
+                ("classifier", "train", {"epochs": 3}),
+                ("classifier", "loss", {"label_smoothing": 0.1}),
+                ("classifier", "token_views", 2),
+                ("classifier", "token_budget_gb", 1.0),
+            ]
+        ),
         ("classifier", {"teacher": {"image_size": 32}}, OptionError, "teacher.image_size takes no effect"),
+        ("classifier", {"teacher": {"image_size": 32, "image_encoder": "resnet10t"}}, OptionError, "head = 'classifier'"),
         ("distil", {"teacher": {"image_size": 32}}, OptionError, "teacher.image_size"),
         ("linear", {"teacher": {"image_size": 32}}, OptionError, "teacher.image_size"),
         ("own", {"text": {"source": "classes", "kind": "unknown"}}, TextError, "tells the teacher the label"),
         ("own", {"text": {"source": "none"}}, TextError, "got 'none'"),
         ("own", {"text": {"column": "words"}}, TextError, "There is no column 'words'"),
     ],
-    ids=["classifier size", "trained encoder's size (distil)", "trained encoder's size (image_text)", "label", "none", "column"],
+    ids=[
+        *("classifier's training", "classifier's loss", "classifier's views", "classifier's budget"),
+        *("trained classifier's size", "classifier's size"),
+        *("trained encoder's size (distil)", "trained encoder's size (image_text)", "label", "none", "column"),
+    ],
 )
 def test_settings_that_cannot_take_effect_are_refused_and_the_folder_stays_free(
     recipe_options: Make, tmp_path: Path, case: str, changes: dict[str, Any], error: type[PicturebookError], sentence: str
@@ -164,6 +189,20 @@ def test_settings_that_cannot_take_effect_are_refused_and_the_folder_stays_free(
     with pytest.raises(error) as refused:
         run_recipe(recipe_options(case, tmp_path / "run", **changes))
     assert sentence in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_defaults_say_may_be_said(recipe_options: Make, tmp_path: Path) -> None:
+    teacher = {"token_views": 4, "token_budget_gb": 4.0, "loss": {"label_smoothing": 0.0}, "train": {"epochs": 30}}
+    assert RECIPES["distil"].check(recipe_options("classifier", tmp_path / "run", teacher=teacher)) is None
+
+
+def test_a_device_that_is_not_there_leaves_the_folder_free(
+    recipe_options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(OptionError, match="device = 'cuda': there is none on this machine"):
+        run_recipe(recipe_options("supervised", tmp_path / "run", device="cuda"))
     assert not (tmp_path / "run").exists()
 
 

@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from picturebook.engine import Training, TrainOptions, build_accelerator, build_optimizer, learning_rate, train
-from picturebook.errors import PicturebookError
+from picturebook.engine import (
+    Training,
+    TrainOptions,
+    build_accelerator,
+    build_optimizer,
+    learning_rate,
+    on_first_process,
+    train,
+)
+from picturebook.errors import OptionError, RunError, TrainingError
 from picturebook.objective import Loss, Objective
 from picturebook.runs import RunFolder
 from picturebook.types import Batch, Progress, no_progress
@@ -113,12 +122,23 @@ def test_metrics_have_a_line_an_epoch_with_the_mean_loss(tmp_path: Path) -> None
     assert lines[-1]["learning_rate"] < lines[0]["learning_rate"]
 
 
-def test_the_logged_loss_is_the_mean_over_the_epochs_steps(tmp_path: Path) -> None:
-    objective = Line().eval()
+def test_the_logged_loss_and_its_terms_are_means_over_the_epochs_steps(tmp_path: Path) -> None:
+    objective = Line()
+    objective.dropout.p = 0.0
     numbers = Numbers(2, steps_per_epoch=2)
-    expected = [objective(numbers.at(step)).total.item() for step in range(2)]
+    losses = [objective(numbers.at(step)) for step in range(2)]
     (line,) = run(tmp_path, training(objective, numbers=Numbers(2, steps_per_epoch=2), learning_rate=1e-12)).read_metrics()
-    assert line["loss"] == pytest.approx(np.mean(expected), rel=1e-5)
+    assert line["loss"] == pytest.approx(np.mean([loss.total.item() for loss in losses]), rel=1e-5)
+    assert line["error"] == pytest.approx(np.mean([loss.terms["error"].item() for loss in losses]), rel=1e-5)
+
+
+def test_what_was_evaluated_before_is_trained_all_the_same(tmp_path: Path) -> None:
+    fresh, evaluated = Line(), Line()
+    evaluated.eval()
+    for name, objective in (("a", fresh), ("b", evaluated)):
+        run(tmp_path / name, training(objective))
+        assert objective.training
+    assert weights(evaluated) == weights(fresh)
 
 
 def test_the_last_epoch_of_a_run_is_not_past_its_epochs(tmp_path: Path) -> None:
@@ -207,10 +227,23 @@ def test_a_finished_stage_is_loaded_and_not_trained_again(tmp_path: Path) -> Non
     assert len(folder.read_metrics()) == 3
 
 
+def test_a_training_goes_on_with_as_many_processes_as_it_began_with(tmp_path: Path) -> None:
+    folder = run(tmp_path, training(Line()))
+    file = folder.stage("line") / "state-000000012" / "step.json"
+    assert json.loads(file.read_text()) == {"step": 12, "processes": 1}
+    file.write_text(json.dumps({"step": 8, "processes": 2}))
+    objective, numbers = Line(), Numbers()
+    with pytest.raises(TrainingError, match=r"Stage line was started with 2 processes, now there are 1: .* as many as before"):
+        run(tmp_path, training(objective, numbers=numbers))
+    assert numbers.asked == []
+    assert weights(objective) == weights(Line())
+    assert len(folder.read_metrics()) == 3
+
+
 def test_a_loss_that_is_not_finite_is_a_sentence_with_stage_and_epoch(tmp_path: Path) -> None:
     objective = Line()
     nn.init.constant_(objective.layer.weight, math.inf)
-    with pytest.raises(PicturebookError, match=r"Stage line: the loss is (nan|inf) in epoch 1\. Lower train\.learning_rate"):
+    with pytest.raises(TrainingError, match=r"Stage line: the loss is (nan|inf) in epoch 1\. Lower that stage's learning_rate"):
         run(tmp_path, training(objective))
     assert RunFolder(tmp_path).read_metrics() == []
     assert not list((tmp_path / "stages" / "line").glob("state-*"))
@@ -232,6 +265,33 @@ def test_cpu_and_fp32_are_what_is_asked_for() -> None:
         accelerator = build_accelerator(device="cpu", precision=precision)  # type: ignore[arg-type]
         assert accelerator.device.type == "cpu"
         assert accelerator.mixed_precision == mixed
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(OptionError, match=f"device = '{device}': there is none on this machine. Say 'auto' or 'cpu'"):
+        build_accelerator(device=device, precision="fp32")  # type: ignore[arg-type]
+
+
+def test_the_first_process_works_and_its_refusal_is_raised() -> None:
+    accelerator = build_accelerator(device="cpu", precision="fp32")
+    done: list[str] = []
+    on_first_process(accelerator, lambda: done.append("work"))
+    assert done == ["work"]
+
+    def refuse() -> None:
+        raise RunError("The folder is taken.")
+
+    with pytest.raises(RunError, match=r"^The folder is taken\.$"):
+        on_first_process(accelerator, refuse)
+
+
+def test_a_batch_of_fewer_than_four_is_refused() -> None:
+    with pytest.raises(ValueError, match="greater than or equal to 4"):
+        TrainOptions(batch_size=3)
+    assert TrainOptions(batch_size=4).batch_size == 4
 
 
 @pytest.mark.parametrize(("num_views", "epochs", "distinct"), [(0, 5, 5), (3, 5, 3), (9, 5, 5)])

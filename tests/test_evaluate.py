@@ -165,8 +165,10 @@ def test_data_that_are_not_there_are_a_sentence(finished_run: Make, toy_cache: P
 
 
 def test_a_split_of_the_runs_own_data_is_the_runs_split(
-    recipe_options: Make, toy_data: Path, toy_cache: Path, tmp_path: Path
+    recipe_options: Make, toy_data: Path, toy_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_recipe(recipe_options("supervised", tmp_path / "run", data={"split": {"seed": 1, "test": 0.3}}))
-    evaluation = evaluate_folder(run.path, str(toy_data), split="test", cache=toy_cache, reporter=Silence())
-    assert evaluation.to_dict() == read_json(run.results)["models"]["student"]["test"]
+    monkeypatch.chdir(toy_data.parent)
+    for data in (str(toy_data), toy_data.name):  # the same folder, said in another way
+        evaluation = evaluate_folder(run.path, data, split=None, cache=toy_cache, reporter=Silence())
+        assert evaluation.to_dict() == read_json(run.results)["models"]["student"]["test"]

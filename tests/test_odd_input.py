@@ -23,7 +23,7 @@ CONVERTED = {
 }
 SKIPPED = {
     "1 file skipped: truncated file (apple/cut.png)",
-    "1 file skipped: zero-byte file (apple/empty[1].png)",
+    "1 file skipped: zero-byte file (apple/empty[final].png)",
     "1 file skipped: not an image (leaf/words.png)",
     "1 file skipped: decompression bomb (sky/bomb.png)",
     "1 file skipped: in the metadata but not on disk (sky/gone.png)",
@@ -86,7 +86,7 @@ def write_odd_pictures(root: Path) -> None:
 def write_broken_pictures(root: Path) -> None:
     whole = (root / "apple" / "00.png").read_bytes()
     (root / "apple" / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (root / "apple" / "empty[1].png").write_bytes(b"")
+    (root / "apple" / "empty[final].png").write_bytes(b"")
     (root / "leaf" / "words.png").write_text("not a picture")
     (root / "sky" / "bomb.png").write_bytes(bomb())
 
@@ -188,5 +188,5 @@ def test_texts_past_the_encoders_length_are_counted(picturebook: CommandLine, da
     )
     answer = picturebook("train", picturebook.run_file, *overrides)
     assert answer.code == 0, answer
-    assert answer.remarks.count("1 texts are longer than the text encoder reads") == 1
-    assert "their ends are cut off" in answer.remarks
+    assert answer.remarks.count("1 text longer than the text encoder's") == 1
+    assert "the rest is cut off" in answer.remarks

@@ -73,11 +73,19 @@ def test_a_run_that_began_no_stage_leaves_no_folder(folder: RunFolder) -> None:
     assert not folder.path.exists()
 
 
-@pytest.mark.parametrize("made", ["stages/student", "student", "notes"])
+@pytest.mark.parametrize("made", ["stages", "stages/student", "student", "notes"])
 def test_a_run_that_began_is_never_discarded(folder: RunFolder, made: str) -> None:
     (folder.path / made).mkdir(parents=True)
     folder.discard_if_untouched()
     assert folder.settings.is_file()
+
+
+def test_what_only_an_unfinished_run_needs_is_discarded(folder: RunFolder) -> None:
+    (folder.stage("student") / "state").write_text("weights")
+    write_json(folder.results, {})
+    folder.discard_stages()
+    assert sorted(path.name for path in folder.path.iterdir()) == ["results.json", "run.toml"]
+    folder.discard_stages()
 
 
 def test_a_cut_off_line_of_metrics_is_left_out(folder: RunFolder) -> None:
@@ -108,7 +116,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError("no space left")
 
     monkeypatch.setattr("os.fsync", broken)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(RunError, match=r"file cannot be written \(no space left\)"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from picturebook.attention import WordsInPicture, look
+from picturebook.data.loaders import evaluation_batches
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
 from picturebook.data.texts import TextOptions
@@ -53,6 +55,20 @@ def test_own_words_are_the_pictures(finished_run: Run, pictures: Pictures, toy_c
 def test_a_bank_shows_the_text_of_the_class_that_is_said(finished_run: Run, pictures: Pictures, toy_cache: Path) -> None:
     for answer in looked(finished_run("bank"), pictures, BANK, toy_cache, pictures.rows["test"]):
         assert answer.text == f"a photo of a {pictures.classes[answer.prediction]}."
+
+
+@torch.no_grad()
+def test_a_banks_map_is_that_of_the_class_that_is_said(finished_run: Run, pictures: Pictures, toy_cache: Path) -> None:
+    run, rows = finished_run("bank"), np.arange(len(pictures))
+    answers = looked(run, pictures, BANK, toy_cache, rows)
+    encoder, head, _ = load_teacher(run.teacher)
+    (batch,) = evaluation_batches(pictures, rows, image_size=16, device=torch.device("cpu"), batch_size=len(rows))
+    output = head(encoder.tokens(batch.images), None, with_attention=True)
+    assert any(answer.prediction > 0 for answer in answers), "else the first class's map would do"
+    for place, answer in enumerate(answers):
+        expected = output.attention[place, answer.prediction].reshape(4, 4)
+        np.testing.assert_allclose(answer.weights, expected / expected.sum(), atol=1e-6)
+        assert answer.prediction == output.logits[place].argmax()
 
 
 @pytest.mark.parametrize(("mode", "text"), [("own", OWN), ("bank", BANK)])

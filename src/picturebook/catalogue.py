@@ -1,39 +1,43 @@
 """The names that settings take."""
 
 from collections.abc import Callable
+from fnmatch import fnmatch
 
 from picturebook.config import RECIPES
 from picturebook.errors import OptionError, unknown_name
 
 
 def catalogue(what: str, pattern: str = "*") -> dict[str, str]:
-    """Names of one kind, each with a word about it; `pattern` (shell style) narrows models.
+    """Names of one kind that match a shell pattern, each with a word about it.
 
     Raises:
-        OptionError: there is no such kind.
+        OptionError: there is no such kind, or nothing matches.
     """
     if what not in KINDS:
         raise OptionError(unknown_name("list", what, KINDS))
-    return KINDS[what](pattern)
+    found = {name: note for name, note in KINDS[what]().items() if fnmatch(name, pattern)}
+    if not found:
+        raise OptionError(f"None of the {what} matches {pattern!r}: `picturebook list {what}` shows all.")
+    return found
 
 
-def _models(pattern: str) -> dict[str, str]:
+def _models() -> dict[str, str]:
     from picturebook.models.sources import list_image_encoders
 
-    return {name: "weights that come by pip" if name.startswith("package:") else "" for name in list_image_encoders(pattern)}
+    return {name: "weights that come by pip" if name.startswith("package:") else "" for name in list_image_encoders()}
 
 
-def _recipes(pattern: str) -> dict[str, str]:
+def _recipes() -> dict[str, str]:
     return {name: (recipe.options.__doc__ or "") for name, recipe in RECIPES.items()}
 
 
-def _objectives(pattern: str) -> dict[str, str]:
+def _objectives() -> dict[str, str]:
     from picturebook.objectives import OBJECTIVES
 
     return {name: (objective.__doc__ or "").splitlines()[0] for name, objective in OBJECTIVES.items()}
 
 
-def _texts(pattern: str) -> dict[str, str]:
+def _texts() -> dict[str, str]:
     return {
         "classes": "one text per class, from text.template; a bank, or privileged as a picture's own text",
         "column": "one text per picture, from a column of the table",
@@ -41,7 +45,7 @@ def _texts(pattern: str) -> dict[str, str]:
     }
 
 
-KINDS: dict[str, Callable[[str], dict[str, str]]] = {
+KINDS: dict[str, Callable[[], dict[str, str]]] = {
     "models": _models,
     "objectives": _objectives,
     "recipes": _recipes,

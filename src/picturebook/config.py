@@ -58,7 +58,7 @@ def load_options(path: Path, overrides: Sequence[str] = ()) -> RecipeOptions:
         raise OptionError(f"{path} is no TOML that can be read: {error}.") from None
     for override in overrides:
         apply_override(settings, override)
-    return parse_options(settings, source=str(path))
+    return parse_options(settings, source=f"{path} with --set" if overrides else str(path))
 
 
 def parse_options(settings: dict[str, Any], *, source: str) -> RecipeOptions:

@@ -5,6 +5,7 @@ Every arm is a run as `picturebook train` makes it; the runs' run.toml files rep
 """
 
 import resource
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,8 @@ def run_demo(out: Path, *, model: str, reporter: Reporter, epochs: int = 25, lim
             reporter=reporter,
         )
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    unit = 1.0 if sys.platform == "darwin" else 1024.0  # of ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     _report(out, data, arms, model, seconds, peak)
     return _table(out, arms[1:], seconds, peak)
 

@@ -59,6 +59,8 @@ def _sentence(model: type[Options], detail: Any) -> str:
         return f"{where}: " + unknown_name("setting", path[-1], _names_beside(model, path[:-1]))
     if detail["type"] == "missing":
         return f"{where}: this setting is needed."
+    if detail["type"] == "model_type":
+        return f"{where}: expected a table of settings, got {detail['input']!r}."
     message = detail["msg"].removeprefix("Value error, ")
     return f"{where}: {message}." if isinstance(detail["input"], dict) else f"{where}: {message}, got {detail['input']!r}."
 

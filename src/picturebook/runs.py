@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,18 @@ from picturebook.errors import RunError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader sees the old file or the new one, never a part."""
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        RunError: the place cannot be written.
+    """
+    try:
+        _write(path, content)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error}): name another place, or mend this one.") from error
+
+
+def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's files are for nobody else; runs and caches are shared
@@ -49,6 +61,16 @@ def _umask() -> int:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _first_difference(theirs: dict[str, Any], ours: dict[str, Any], path: str = "") -> str:
+    for name in sorted(theirs.keys() | ours.keys()):
+        left, right = theirs.get(name), ours.get(name)
+        if isinstance(left, dict) and isinstance(right, dict) and left != right:
+            return _first_difference(left, right, f"{path}{name}.")
+        if left != right:
+            return f"{path}{name} is {left!r} there and {right!r} here"
+    return "they are written differently"
 
 
 def read_json(path: Path) -> Any:
@@ -93,12 +115,13 @@ class RunFolder:
             raise RunError(f"{self.path} is a file: `out` must name a folder.")
         if not self.path.is_dir() or not any(self.path.iterdir()):
             write_atomically(self.settings, resolved.encode())
-        elif not resume:
-            raise RunError(f"{self.path} exists already: take another `out`, go on with --resume, or remove it.")
         elif not self.settings.is_file():
             raise RunError(f"{self.path} holds files but no run.toml: it is no run folder; take another `out`.")
+        elif not resume:
+            raise RunError(f"{self.path} exists already: take another `out`, go on with --resume, or remove it.")
         elif self.settings.read_text(encoding="utf-8") != resolved:
-            raise RunError(f"{self.path} was started with other settings ({self.settings}): resume needs the same ones.")
+            difference = _first_difference(tomllib.loads(self.settings.read_text(encoding="utf-8")), tomllib.loads(resolved))
+            raise RunError(f"{self.path} was started with other settings: {difference}. Take the same ones, or another `out`.")
 
     def discard_if_untouched(self) -> None:
         """Remove a run that was refused before its first stage, so that the next try finds its folder free."""

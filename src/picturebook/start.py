@@ -75,6 +75,7 @@ def run_file(inspection: DataInspection, *, file: Path) -> str:
     short_side = min(inspection.heights.median, inspection.widths.median)
     size = max(side for side in (32, 64, 128, 224) if side == 32 or side <= short_side)
     own = texts is not None and texts.num_rows > inspection.num_rows // 2
+    epochs = max(25, min(200, round(500_000 / max(num, 1))))
     grouped = inspection.num_groups is not None
     return _TEMPLATE.format(
         file=file,
@@ -95,7 +96,7 @@ def run_file(inspection: DataInspection, *, file: Path) -> str:
         text=_OWN_TEXT if own else _CLASS_TEXT,
         mode="own" if own else "bank",
         mode_reason="each picture's own text asks" if own else "all class texts ask every picture: no label reaches the teacher",
-        epochs=max(25, min(200, round(500_000 / max(num, 1)))),
-        epochs_reason="about 500,000 pictures seen in all, between 25 and 200 epochs",
+        epochs=epochs,
+        epochs_reason=f"{epochs * num:,} pictures seen in all; small data need many epochs, 200 at most here",
         batch=128 if num >= 1000 else 32,
     )

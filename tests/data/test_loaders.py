@@ -7,6 +7,7 @@ import torch
 from picturebook.data.loaders import TrainingBatches, ViewMaker, evaluation_batches
 from picturebook.data.pictures import Pictures
 from picturebook.data.views import ViewOptions, evaluation_views
+from picturebook.errors import OptionError
 from picturebook.types import Batch
 
 CPU = torch.device("cpu")
@@ -71,9 +72,10 @@ def test_a_step_is_a_function_of_its_number(toy_pictures: Pictures, rows: np.nda
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_shares_of_the_processes_are_the_batch_of_one(toy_pictures: Pictures, rows: np.ndarray, world: int) -> None:
-    whole = batches(toy_pictures, rows, with_images=True)
-    shares = [batches(toy_pictures, rows, with_images=True, share=(rank, world)) for rank in range(world)]
-    assert {share.num_steps for share in shares} == {whole.num_steps}
+    settings = {"batch_size": 13, "with_images": True}
+    whole = batches(toy_pictures, rows, **settings)
+    shares = [batches(toy_pictures, rows, share=(rank, world), **settings) for rank in range(world)]
+    assert {share.num_steps for share in shares} == {whole.num_steps} == {7}  # 90 samples: 6 full batches and one of 12
     for step in range(whole.num_steps):
         parts = [share.at(step) for share in shares]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
@@ -85,22 +87,41 @@ def test_shares_of_the_processes_are_the_batch_of_one(toy_pictures: Pictures, ro
 
 
 @pytest.mark.parametrize(
-    ("epochs", "batch_size", "world", "sizes"),
+    ("epochs", "batch_size", "sizes"),
     [
-        (1, 7, 1, [7, 7, 7, 7, 2]),
-        (1, 29, 1, [29]),  # one sample is left: too few for batch statistics
-        (1, 15, 1, [15, 15]),
-        (1, 7, 2, [7, 7, 7, 7]),  # two samples are left for two processes
-        (1, 13, 2, [13, 13, 4]),
-        (2, 128, 1, [60]),
-        (3, 40, 1, [40, 40, 10]),
+        (1, 7, [7, 7, 7, 7]),  # two samples are left: less than half a batch
+        (1, 8, [8, 8, 8, 6]),
+        (1, 20, [20, 10]),
+        (1, 21, [21]),
+        (1, 15, [15, 15]),
+        (2, 128, [60]),  # fewer than half a batch in all: there is one step nevertheless
+        (3, 40, [40, 40]),
     ],
 )
-def test_only_the_last_batch_is_smaller_and_one_too_small_is_left_out(
-    toy_pictures: Pictures, rows: np.ndarray, epochs: int, batch_size: int, world: int, sizes: list[int]
+def test_only_the_last_batch_is_smaller_and_one_of_less_than_half_is_left_out(
+    toy_pictures: Pictures, rows: np.ndarray, epochs: int, batch_size: int, sizes: list[int]
 ) -> None:
-    steps = batches(toy_pictures, rows, epochs=epochs, batch_size=batch_size, share=(0, world))
-    assert [steps.size(step) for step in range(steps.num_steps)] == sizes
+    for world in (1, 2, 3):
+        if batch_size >= 4 * world:
+            steps = batches(toy_pictures, rows, epochs=epochs, batch_size=batch_size, share=(world - 1, world))
+            assert [steps.size(step) for step in range(steps.num_steps)] == sizes, world
+
+
+def test_every_process_has_two_samples_of_every_batch(toy_pictures: Pictures, rows: np.ndarray) -> None:
+    for world in (1, 2, 3):
+        for batch_size in (4 * world, 4 * world + 1, 6 * world - 1, 40):
+            for num in (2 * world, 2 * world + 1, 30):
+                steps = batches(toy_pictures, rows[:num], epochs=1, batch_size=batch_size, share=(world - 1, world))
+                assert min(len(steps.at(step)) for step in range(steps.num_steps)) >= 2, (world, batch_size, num)
+
+
+@pytest.mark.parametrize(("batch_size", "num", "world", "needed"), [(7, 30, 2, 8), (11, 30, 3, 12), (16, 1, 1, 4), (16, 3, 2, 8)])
+def test_batches_too_small_for_the_processes_are_refused(
+    toy_pictures: Pictures, rows: np.ndarray, batch_size: int, num: int, world: int, needed: int
+) -> None:
+    sentence = f"train.batch_size: need at least {needed} for {world} processes, .* got {batch_size}, and {num} pictures"
+    with pytest.raises(OptionError, match=sentence):
+        batches(toy_pictures, rows[:num], epochs=1, batch_size=batch_size, share=(0, world))
 
 
 def test_labels_and_images_are_the_pictures_own(toy_pictures: Pictures, rows: np.ndarray) -> None:

@@ -26,7 +26,7 @@ def test_a_missing_package_is_one_sentence_with_the_command() -> None:
     absent = packaged.ImagePackage("no_such_module", "no-such-package==1", "resnet10t", 1000, (0.5,) * 3, (0.5,) * 3)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="pip install no-such-package==1"):
         packaged.load_image_package(torch.nn.Linear(1, 1), absent, keep_classifier=True)
-    with pytest.raises(ModelError, match="no packaged text encoder 'MiniLM'"):
+    with pytest.raises(ModelError, match="no packaged text encoder 'package:MiniLM'"):
         packaged.text_package_folder("package:MiniLM")
 
 

@@ -47,8 +47,19 @@ def batch(labels: Tensor = LABELS) -> Batch:
     return Batch(torch.arange(NUM) * 7 - 20, torch.zeros(NUM, dtype=torch.long), labels, images())
 
 
+def rows_of(whole: Batch, rows: slice) -> Batch:
+    assert whole.images is not None
+    return replace(whole, ids=whole.ids[rows], views=whole.views[rows], labels=whole.labels[rows], images=whole.images[rows])
+
+
 def encoder(seed: int) -> ImageEncoder:
     return create_image_encoder(VIT["model"], num_classes=3, image_size=16, model_args=VIT["model_args"], seed=seed)
+
+
+def projector(teacher: ImageEncoder) -> nn.Linear:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Linear(32, teacher.feature_width)
 
 
 def supervised(folder: Path) -> Built:
@@ -60,7 +71,7 @@ def soft_targets(folder: Path) -> Built:
     with torch.no_grad():
         teacher.model.head.weight.mul_(30)  # a teacher with something to say
     options = SoftTargetOptions(distilled="both", label_weight=0.3)
-    objective = SoftTargets(encoder(1), ClassifierTeacher(teacher), options, representation_width=teacher.feature_width)
+    objective = SoftTargets(encoder(1), ClassifierTeacher(teacher), options, projector=projector(teacher))
     return Built(objective, {"student", "projector"}, {"teacher": teacher})
 
 
@@ -156,10 +167,21 @@ def test_rows_without_a_label_teach_nothing_about_labels(built: Built) -> None:
     some = LABELS.clone()
     some[:5] = UNLABELLED
     whole = batch(some)
-    labelled = replace(whole, ids=whole.ids[5:], views=whole.views[5:], labels=some[5:], images=images()[5:])
-    torch.testing.assert_close(
-        built.objective(whole).terms["cross_entropy"], built.objective(labelled).terms["cross_entropy"], rtol=1e-5, atol=1e-6
-    )
+    found = built.objective(whole).terms["cross_entropy"]
+    of_the_labelled = built.objective(rows_of(whole, slice(5, NUM))).terms["cross_entropy"]
+    torch.testing.assert_close(NUM * found, (NUM - 5) * of_the_labelled, rtol=1e-5, atol=1e-5)
+
+
+def test_parts_of_a_batch_add_up_to_it(built: Built) -> None:
+    built.objective.eval()
+    labels = LABELS.clone()
+    labels[[0, 1, 2, 6]] = UNLABELLED  # the parts differ in size, and in how many labels they have
+    whole = built.objective(batch(labels))
+    parts = {num: built.objective(rows_of(batch(labels), rows)) for num, rows in ((5, slice(0, 5)), (7, slice(5, NUM)))}
+    total = sum(num / NUM * loss.total for num, loss in parts.items())
+    torch.testing.assert_close(total, whole.total, rtol=1e-5, atol=1e-6)
+    for name, value in whole.terms.items():
+        torch.testing.assert_close(sum(num / NUM * loss.terms[name] for num, loss in parts.items()), value, rtol=1e-5, atol=1e-6)
 
 
 def test_a_batch_without_any_label_still_takes_a_step(built: Built) -> None:
@@ -177,7 +199,8 @@ def test_soft_targets_is_its_formula(distilled: str, label_weight: float) -> Non
         {"distilled": distilled, "label_weight": label_weight, "temperature": 3.0, "representation_weight": 0.7}
     )
     student, teacher = encoder(1), encoder(2)
-    objective = SoftTargets(student, ClassifierTeacher(teacher), options, representation_width=teacher.feature_width).eval()
+    layer = projector(teacher) if distilled != "logits" else None
+    objective = SoftTargets(student, ClassifierTeacher(teacher), options, projector=layer).eval()
     targets = ClassifierTeacher(teacher)(batch())
     logits, features = student.forward_features(images())
     expected = label_weight * cross_entropy(logits, LABELS)

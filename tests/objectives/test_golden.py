@@ -17,7 +17,7 @@ from conftest import VIT
 from picturebook.config import run_recipe
 
 GOLDEN = Path(__file__).with_name("golden.json")
-CASES = ("supervised", "distil", "born_again", "bank", "own", "learned", "linear")
+CASES = ("supervised", "distil", "born_again", "bank", "own", "learned")
 # One batch holds all 33 training pictures, so that the log's line an epoch is a line a step.
 STEPS = {"epochs": 20, "batch_size": 33, "num_views": 4, "learning_rate": 3e-3}
 

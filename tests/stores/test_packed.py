@@ -1,10 +1,11 @@
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 
 from picturebook.errors import StoreError
-from picturebook.stores.packed import PackedArray, PackedWriter
+from picturebook.stores.packed import PackedArray, PackedWriter, locked
 
 IDS = np.array([7, -3, 2**62, -(2**62)], dtype=np.int64)
 FINGERPRINT = {"teacher": "t1", "views": "v1", "classes": "c1"}
@@ -137,3 +138,31 @@ def test_a_broken_header_is_a_sentence(store: Path) -> None:
     (store / "header.json").write_text("{")
     with pytest.raises(StoreError, match="is not whole"):
         PackedArray.open(store, FINGERPRINT)
+
+
+def test_one_at_a_time_holds_a_stores_lock(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with locked(tmp_path / "new" / "store"):
+            order.append("second")
+
+    thread = Thread(target=second, daemon=True)
+    with locked(tmp_path / "new" / "store"):
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        with locked(tmp_path / "new" / "other"):
+            order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_a_lock_is_let_go_when_its_holder_fails(tmp_path: Path) -> None:
+    def fail() -> None:
+        with locked(tmp_path / "store"):
+            raise KeyError
+
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            fail()

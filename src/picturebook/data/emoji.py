@@ -208,8 +208,11 @@ def class_words(emoji: Iterable[Emoji]) -> frozenset[str]:
 
 
 def mask_class_words(text: str, banned: frozenset[str]) -> str:
-    """The lower-cased words of a text that are not banned, joined by blanks; "picture" when none remains."""
-    words = [word for word in re.findall(r"[a-z0-9']+", text.lower()) if word not in banned]
+    """The lower-cased words of a text that are not banned, joined by blanks; "picture" when none remains.
+
+    A banned word with digits ("clock7") is banned too: it says the class as well.
+    """
+    words = [word for word in re.findall(r"[a-z0-9']+", text.lower()) if re.sub(r"[0-9]", "", word) not in banned]
     return " ".join(words) or "picture"
 
 

@@ -76,7 +76,7 @@ def _rows(root: Path, options: DataOptions, columns: ColumnOptions) -> Rows:
     if root.is_file() and root.suffix.lower() != ".parquet":
         raise DataError(f"data.root: {root} is a file; expected a folder, a .parquet file or the name of a hub data set.")
     is_parquet = root.is_file() or (root.is_dir() and not picture_names(root)[0] and bool(parquet_names(root)))
-    is_hub = not root.exists() and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", options.root) is not None
+    is_hub = not root.parent.exists() and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", options.root) is not None
     if not root.exists() and not is_hub:
         raise DataError(f"data.root: there is no folder or file {root}. Relative paths start at the working directory.")
     if root.is_dir() and not is_parquet:

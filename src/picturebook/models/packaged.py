@@ -144,7 +144,7 @@ def text_package_folder(name: str) -> Path:
 def _find(name: str, packages: dict[str, Package], kind: str) -> Package:
     short = name.removeprefix(PACKAGE_PREFIX)
     if short not in packages:
-        raise ModelError(unknown_name(kind, short, packages))
+        raise ModelError(unknown_name(kind, name, [f"{PACKAGE_PREFIX}{known}" for known in packages]))
     return packages[short]
 
 

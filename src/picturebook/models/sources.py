@@ -61,7 +61,9 @@ def find_image_source(name: str) -> ImageSource:
     if Path(name).is_dir():
         return _folder_source(Path(name) / "student")
     known = {*timm.list_models(), *timm.list_pretrained(), *(f"{PACKAGE_PREFIX}{short}" for short in IMAGE_PACKAGES)}
-    raise ModelError(unknown_name("image encoder", timm_name, known))
+    raise ModelError(
+        f"{unknown_name('image encoder', timm_name, known)} It is no timm name (`picturebook list models`) and no run folder."
+    )
 
 
 def list_image_encoders(pattern: str = "*") -> list[str]:

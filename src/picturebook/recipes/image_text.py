@@ -10,6 +10,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from picturebook.data.findings import quantity
 from picturebook.data.texts import TextOptions, class_texts, own_texts
 from picturebook.errors import OptionError
 from picturebook.models.heads import HeadOptions, build_head
@@ -139,7 +140,7 @@ class _Words:
     def _encode(stages: Stages, encoder: TextEncoder, sentences: list[str]) -> Float[Tensor, "texts width"]:
         if truncated := encoder.count_truncated(sorted(set(sentences))):
             stages.reporter.say(
-                f"{truncated} texts are longer than the text encoder reads ({encoder.max_length} tokens): their ends are cut off."
+                f"{quantity(truncated, 'text')} longer than the text encoder's {encoder.max_length} tokens: the rest is cut off."
             )
         with stages.timed("encode words"), stages.reporter.stage("encoding words") as progress:
             return encode_once(encoder, sentences, cache=stages.cache, progress=progress)
