@@ -62,7 +62,7 @@ def find_image_source(name: str) -> ImageSource:
         return _folder_source(Path(name) / "student")
     known = {*timm.list_models(), *timm.list_pretrained(), *(f"{PACKAGE_PREFIX}{short}" for short in IMAGE_PACKAGES)}
     raise ModelError(
-        f"{unknown_name('image encoder', timm_name, known)} It is no timm name (`picturebook list models`) and no run folder."
+        f"{unknown_name('image encoder', timm_name, known)} Names are timm's (`picturebook list models`) or run folders."
     )
 
 
