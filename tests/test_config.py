@@ -47,7 +47,7 @@ def test_a_file_and_overrides_become_options(run_file: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("sed=3", ["run.toml: sed: There is no setting 'sed'", "Did you mean 'seed'?"]),
+        ("sed=3", ["run.toml with --set: sed: There is no setting 'sed'", "Did you mean 'seed'?"]),
         ("teacher.hed.mode=own", ["teacher.hed: There is no setting 'hed'", "Did you mean 'head'?"]),
         ("teacher.head.widht=8", ["teacher.head.widht: There is no setting 'widht'", "Did you mean 'width'?"]),
         ("data.split.tets=0.1", ["data.split.tets: There is no setting 'tets'", "Did you mean 'test'?"]),
@@ -75,7 +75,10 @@ def test_a_wrong_setting_is_named_with_its_path_and_the_nearest(run_file: Path, 
     ["teacher.head.width=10", "teacher.head.residual=true", "teacher.head.num_heads=3"],
 )
 def test_a_setting_refused_by_the_head_is_named_with_its_file(run_file: Path, override: str) -> None:
-    assert f"{run_file}: teacher.head: " in refusal(run_file, override)
+    assert f"{run_file} with --set: teacher.head: " in refusal(run_file, override)
+    name, value = override.removeprefix("teacher.head.").split("=")
+    run_file.write_text(RUN_FILE + f"{name} = {value}\n")
+    assert f"{run_file}: teacher.head: " in refusal(run_file)
 
 
 def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:

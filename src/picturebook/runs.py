@@ -120,8 +120,14 @@ class RunFolder:
         elif not resume:
             raise RunError(f"{self.path} exists already: take another `out`, go on with --resume, or remove it.")
         elif self.settings.read_text(encoding="utf-8") != resolved:
-            difference = _first_difference(tomllib.loads(self.settings.read_text(encoding="utf-8")), tomllib.loads(resolved))
+            difference = _first_difference(self._read_settings(), tomllib.loads(resolved))
             raise RunError(f"{self.path} was started with other settings: {difference}. Take the same ones, or another `out`.")
+
+    def _read_settings(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.settings.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunError(f"{self.settings} is not whole ({error}): take another `out`.") from None
 
     def discard_if_untouched(self) -> None:
         """Remove a run that was refused before its first stage, so that the next try finds its folder free."""

@@ -1,5 +1,6 @@
 """What a person sees in the terminal: bars while something runs, tables when it is done."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -59,8 +60,9 @@ class Terminal:
         self._console.print(sentence)
 
     def show(self, renderable: RenderableType) -> None:
-        """The result, on stdout."""
-        show(renderable)
+        """The result, on stdout; of several processes the first one shows it."""
+        if os.environ.get("RANK", "0") == "0":
+            show(renderable)
 
 
 def show(renderable: RenderableType) -> None:

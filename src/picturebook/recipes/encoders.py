@@ -23,7 +23,9 @@ def check_encoder(name: str, image_size: int | None) -> None:
         ModelError: there is no such encoder.
         OptionError: the size cannot take effect.
     """
-    if name != TRAIN:
+    if (Path(name) / "run.toml").is_file():
+        RunFolder.open(Path(name))
+    elif name != TRAIN:
         find_image_source(name)
     elif image_size is not None:
         raise OptionError(

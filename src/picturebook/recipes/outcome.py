@@ -28,16 +28,22 @@ def finish(stages: Stages, student: ImageEncoder, *, teachers: dict[str, Model] 
         write_json(folder.classes, list(stages.pictures.classes))
         save_student(student, folder.student, label_names=stages.pictures.classes)
         with stages.timed("evaluate"):
-            results = _evaluate(stages, student, teachers or {})
+            models = _evaluate(stages, student, teachers or {})
+        results = {
+            "recipe": stages.options.recipe,
+            "models": models,
+            "seconds": {stage: round(seconds, 2) for stage, seconds in stages.seconds.items()},
+            "parameters": sum(parameter.numel() for parameter in student.parameters()),
+        }
         write_json(folder.provenance, _provenance(stages, student))
         write_json(folder.results, results)
         folder.discard_stages()
     stages.accelerator.wait_for_everyone()
 
 
-def _evaluate(stages: Stages, student: ImageEncoder, teachers: dict[str, Model]) -> dict[str, Any]:
+def _evaluate(stages: Stages, student: ImageEncoder, teachers: dict[str, Model]) -> dict[str, dict[str, Any]]:
     models = {"student": student_logits(student.eval()), **teachers}
-    results: dict[str, Any] = {"recipe": stages.options.recipe, "models": {}}
+    results: dict[str, dict[str, Any]] = {}
     for split in ("val", "test"):
         rows = stages.pictures.rows[split]
         if not (stages.pictures.labels[rows] != UNLABELLED).any():
@@ -45,12 +51,10 @@ def _evaluate(stages: Stages, student: ImageEncoder, teachers: dict[str, Model])
         for name, model in models.items():
             with stages.reporter.stage(f"evaluating {name} on {split}") as progress:
                 evaluation = _evaluate_rows(stages, model, rows, progress)
-            results["models"].setdefault(name, {})[split] = evaluation.to_dict()
+            results.setdefault(name, {})[split] = evaluation.to_dict()
         with stages.reporter.stage(f"evaluating through timm on {split}"):
             timm_evaluation = evaluate_with_timm(stages.folder.student, stages.pictures, rows)
-        results["models"].setdefault("student through timm's transform", {})[split] = timm_evaluation.to_dict()
-    results["seconds"] = {stage: round(seconds, 2) for stage, seconds in stages.seconds.items()}
-    results["parameters"] = sum(parameter.numel() for parameter in student.parameters())
+        results.setdefault("student through timm's transform", {})[split] = timm_evaluation.to_dict()
     return results
 
 

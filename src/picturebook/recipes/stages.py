@@ -119,10 +119,12 @@ class Stages:
     def timed(self, stage: str) -> Iterator[None]:
         """Add the block's seconds to the stage's, earlier tries' included."""
         start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-        if self.folder.stages.is_dir() and self.accelerator.is_main_process:
-            write_json(self._seconds_file, self.seconds)  # so that a resumed run's cost is the whole cost
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+            if self.folder.stages.is_dir() and self.accelerator.is_main_process:
+                write_json(self._seconds_file, self.seconds)  # so that a resumed run's cost is the whole cost
 
     def part_seed(self, part: str) -> int:
         """A seed of a part's own, so that a teacher and a student of one architecture start from different weights."""
