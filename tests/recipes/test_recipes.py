@@ -173,13 +173,10 @@ def test_an_encoder_of_other_classes_may_teach_under_a_head(
     assert weights_fingerprint(encoder) == weights_fingerprint(load_student(run_with_other_classes.student)[0])
 
 
-@pytest.mark.parametrize(
-    ("case", "setting", "sentence"),
-    [("classifier", "image_encoder", "is no finished model"), ("born_again", "run", "is half written")],
-)
-def test_a_half_written_run_cannot_teach(recipe_options: Make, tmp_path: Path, case: str, setting: str, sentence: str) -> None:
+@pytest.mark.parametrize(("case", "setting"), [("classifier", "image_encoder"), ("born_again", "run")])
+def test_a_half_written_run_cannot_teach(recipe_options: Make, tmp_path: Path, case: str, setting: str) -> None:
     RunFolder(tmp_path / "half").start(resume=False, resolved="seed = 0\n")
-    with pytest.raises((ModelError, RunError), match=sentence):
+    with pytest.raises(RunError, match="is half written"):
         run_recipe(recipe_options(case, tmp_path / "run", teacher={setting: str(tmp_path / "half")}))
     assert not (tmp_path / "run").exists()
 
