@@ -20,7 +20,7 @@ from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
 from picturebook.data.views import VIEWS_VERSION, ViewOptions
 from picturebook.engine import Training, TrainOptions, train
-from picturebook.errors import DataError, ModelError
+from picturebook.errors import DataError, ModelError, OptionError
 from picturebook.evaluate import evaluate_rows, student_logits
 from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
@@ -83,6 +83,11 @@ class Stages:
         text_column: str | None,
         reporter: Reporter,
     ) -> None:
+        if options.data.canvas_size < options.student.image_size:
+            raise OptionError(
+                f"data.canvas_size = {options.data.canvas_size} is less than student.image_size = {options.student.image_size}, "
+                "so the student would see blurred pictures: raise data.canvas_size."
+            )
         self.options, self.folder, self.cache, self.reporter = options, folder, cache, reporter
         self.accelerator, self.device = accelerator, accelerator.device
         self._seconds_file = folder.stages / "seconds.json"
