@@ -19,7 +19,8 @@ from picturebook.config import parse_options, run_recipe
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
 from picturebook.engine import build_accelerator
-from picturebook.recipes.stages import RecipeOptions, Stages
+from picturebook.recipes.options import RecipeOptions
+from picturebook.recipes.stages import Stages
 from picturebook.runs import RunFolder
 from picturebook.types import Silence
 

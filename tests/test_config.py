@@ -8,7 +8,7 @@ import pytest
 from conftest import RECIPE_CASES
 from picturebook.config import RECIPES, cache_folder, dump_options, load_options, parse_options, run_recipe
 from picturebook.errors import OptionError, PicturebookError, RunError, TextError
-from picturebook.recipes.stages import RecipeOptions
+from picturebook.recipes.options import RecipeOptions
 
 Make = Callable[..., Any]
 

@@ -17,7 +17,8 @@ from picturebook.engine import build_accelerator, on_first_process
 from picturebook.errors import OptionError, PicturebookError, unknown_name
 from picturebook.options import apply_override, validate
 from picturebook.recipes import born_again, distil, image_text, supervised
-from picturebook.recipes.stages import RecipeOptions, Stages
+from picturebook.recipes.options import RecipeOptions
+from picturebook.recipes.stages import Stages
 from picturebook.runs import RunFolder
 from picturebook.types import Reporter, Silence
 

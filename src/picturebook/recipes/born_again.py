@@ -13,8 +13,9 @@ from picturebook.evaluate import Model
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.objectives.soft_targets import SoftTargetOptions, SupervisedOptions
 from picturebook.recipes.encoders import TRAIN, learn, load_classifier, teacher_logits, train_encoder
+from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.outcome import finish
-from picturebook.recipes.stages import RecipeOptions, Stages
+from picturebook.recipes.stages import Stages
 from picturebook.teachers import ClassifierTeacher, MeanTeacher
 
 

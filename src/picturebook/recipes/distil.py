@@ -21,8 +21,9 @@ from picturebook.recipes.head_teacher import (
     label_with_head,
     train_head,
 )
+from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.outcome import finish
-from picturebook.recipes.stages import RecipeOptions, Stages
+from picturebook.recipes.stages import Stages
 from picturebook.teachers import ClassifierTeacher, HeadTeacher, StoredTeacher
 
 

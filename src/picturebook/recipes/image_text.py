@@ -27,8 +27,9 @@ from picturebook.recipes.head_teacher import (
     label_with_head,
     train_head,
 )
+from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.outcome import finish
-from picturebook.recipes.stages import RecipeOptions, Stages, short_hash
+from picturebook.recipes.stages import Stages, short_hash
 from picturebook.stores.texts import encode_once
 from picturebook.teachers import TextTable
 

@@ -1,4 +1,4 @@
-"""What every recipe is made of: the settings they share, and the two primitives *train* and *label*."""
+"""What every recipe is made of: the two primitives *train* and *label*, and the parts that they work on."""
 
 import hashlib
 import time
@@ -6,68 +6,27 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from pydantic import Field
 from torch import nn
 
 from picturebook.data.findings import sentence
 from picturebook.data.loaders import TrainingBatches, ViewMaker
 from picturebook.data.pictures import Pictures, load_pictures
-from picturebook.data.tables import DataOptions
-from picturebook.data.views import VIEWS_VERSION, ViewOptions
+from picturebook.data.views import VIEWS_VERSION
 from picturebook.engine import Training, TrainOptions, train
 from picturebook.errors import DataError, ModelError, OptionError
 from picturebook.evaluate import evaluate_rows, student_logits
 from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.objective import Objective
-from picturebook.options import Options
+from picturebook.recipes.options import RecipeOptions
 from picturebook.runs import RunFolder, read_json, write_json
 from picturebook.stores.targets import TargetStore, TargetWriter
 from picturebook.teachers import StoredTeacher, Teacher
 from picturebook.types import UNLABELLED, Batch, Progress, Reporter
-
-
-class StudentOptions(Options):
-    """The classifier that is wanted."""
-
-    model: str = "resnet18"
-    """A timm name; `picturebook list models` shows them."""
-    model_args: dict[str, Any] = Field(default_factory=dict)
-    """Further arguments of that timm model, e.g. { channels = [16, 32, 64, 128] }."""
-    init: str = "scratch"
-    """scratch (newly initialised, as in the paper), pretrained (timm's weights), or a run folder."""
-    image_size: int = Field(64, ge=8)
-    """Height and width that the student sees, in pixels."""
-
-
-class RecipeOptions(Options):
-    """What every recipe needs."""
-
-    recipe: str
-    """Name of the recipe."""
-    seed: int = Field(0, ge=0)
-    """Fixes initialisation, order and views; equal seeds pair the arms of a study."""
-    out: str
-    """Run folder; must not exist."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to train; auto takes what is there."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """auto is bf16 where the processor computes in it, else fp32."""
-    cache: str | None = None
-    """Folder of canvases, tokens and text vectors; by default $PICTUREBOOK_CACHE, else ~/.cache/picturebook."""
-    data: DataOptions
-    """The pictures."""
-    views: ViewOptions = ViewOptions()
-    """How pictures are varied for training."""
-    student: StudentOptions = StudentOptions()
-    """The classifier that is wanted."""
-    train: TrainOptions = TrainOptions()
-    """The student's training."""
 
 
 class Stages:

@@ -3,8 +3,9 @@
 from typing import Literal
 
 from picturebook.objectives.soft_targets import Supervised, SupervisedOptions
+from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.outcome import finish
-from picturebook.recipes.stages import RecipeOptions, Stages
+from picturebook.recipes.stages import Stages
 
 
 class SupervisedRecipe(RecipeOptions):
