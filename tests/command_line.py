@@ -24,7 +24,7 @@ device = "cpu"
 precision = "fp32"
 [data]
 root = "{data}"
-canvas_size = 16
+canvas_size = 32
 [student]
 model = "resnet10t"
 model_args = {{ channels = [8, 8, 8, 8] }}

@@ -220,7 +220,7 @@ def test_a_file_in_the_run_folders_place(picturebook: CommandLine, data: Path, p
         ("train.epochs=0", "train.epochs: Input should be greater than or equal to 1, got 0."),
         ("device=gpu", "device: Input should be 'auto', 'cpu', 'cuda' or 'mps', got 'gpu'."),
         ("data.split={test=0.6, val=0.5}", "data.split: test + val: need < 1"),
-        ("student.image_size=96", "canvas_size = 16 is less than student.image_size = 96"),
+        ("student.image_size=96", "canvas_size = 32 is less than student.image_size = 96"),
         ("train.epochs.more=3", "epochs is a value, not a table."),
         ("train.epochs", "need path.to.setting=value."),
     ],

@@ -99,6 +99,7 @@ def test_training_leaves_a_whole_run_and_says_its_numbers(picturebook: CommandLi
         "metrics.jsonl",
         "results.json",
         "student",
+        "train_ids.npy",
     }
     assert read_json(run / "classes.json") == list(CLASSES)
     assert set(read_json(run / "results.json")["models"]) == {"student", "student through timm's transform"}
@@ -245,5 +246,5 @@ def test_list_models_takes_a_pattern(picturebook: CommandLine) -> None:
 
 def test_list_refuses_an_unknown_kind(picturebook: CommandLine) -> None:
     assert picturebook.refusal("list", "model") == (
-        "There is no list 'model'. Did you mean 'models'? Known: models, objectives, recipes, texts."
+        "There is no list 'model'. Did you mean 'models'? Known: models, objectives, recipes, settings, texts."
     )

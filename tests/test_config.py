@@ -83,7 +83,7 @@ def test_a_setting_refused_by_the_head_is_named_with_its_file(run_file: Path, ov
 
 def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
     assert "There is no file" in refusal(tmp_path / "none.toml")
-    assert "is no TOML that can be read" in refusal(tmp_path)
+    assert "is a folder: `picturebook init" in refusal(tmp_path)
     (tmp_path / "bad.toml").write_text("seed = = 3")
     assert "is no TOML that can be read" in refusal(tmp_path / "bad.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")

@@ -172,3 +172,21 @@ def test_a_split_of_the_runs_own_data_is_the_runs_split(
     for data in (str(toy_data), toy_data.name):  # the same folder, said in another way
         evaluation = evaluate_folder(run.path, data, split=None, cache=toy_cache, reporter=Silence())
         assert evaluation.to_dict() == read_json(run.results)["models"]["student"]["test"]
+
+
+def test_pictures_that_were_trained_on_are_said(finished_run: Make, toy_data: Path, toy_cache: Path, tmp_path: Path) -> None:
+    class Listener(Silence):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def say(self, sentence: str) -> None:
+            self.said.append(sentence)
+
+    shutil.copytree(toy_data, tmp_path / "data")
+    run, listener = finished_run("supervised"), Listener()
+    evaluate_folder(run.path, str(tmp_path / "data"), split=None, cache=toy_cache, reporter=listener)
+    seen = len(np.load(run.train_ids))
+    assert any(f"{seen} pictures of these have the names of pictures that it was trained on" in line for line in listener.said)
+    listener.said.clear()
+    evaluate_folder(run.path, str(toy_data), split=None, cache=toy_cache, reporter=listener)
+    assert len(listener.said) == 1

@@ -270,3 +270,12 @@ def test_what_cannot_be_evaluated_is_refused_in_a_sentence(monkeypatch: pytest.M
         evaluate_logits(logits, np.where(labels == 3, 7, labels))
     with pytest.raises(ValueError, match=r"logits: expected finite numbers, got 1 that are not"):
         evaluate_logits(np.where(np.arange(140).reshape(20, 7) == 5, np.nan, logits), labels)
+
+
+@pytest.mark.parametrize(("right", "low", "high"), [(True, 0.7575, 1.0), (False, 0.0, 0.2425)])
+def test_all_right_or_all_wrong_is_no_certainty(right: bool, low: float, high: float) -> None:
+    labels = np.zeros(12, dtype=np.int64)
+    logits = np.tile([[1.0, 0.0]] if right else [[0.0, 1.0]], (12, 1))
+    evaluation = evaluate_logits(logits, labels)
+    assert evaluation.interval == "Wilson over images"
+    assert (evaluation.low, evaluation.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))

@@ -50,7 +50,7 @@ def test_pictures_with_texts_get_a_teacher_that_reads_them(
     picturebook: CommandLine, run_file: Path, tmp_path: Path, toy_text_encoder: Path
 ) -> None:
     options = written(picturebook, picturebook.data, run_file)
-    assert (options.text.source, options.text.column, options.text.kind) == ("column", "text", "unknown")
+    assert (options.text.source, options.text.column, options.text.kind) == ("column", None, "unknown")
     assert options.teacher.head.mode == "own"
     trained(picturebook, run_file, tmp_path / "run", f"teacher.text_encoder={toy_text_encoder.as_posix()}")
     assert "teacher with the pictures' own words (unknown)" in read_json(tmp_path / "run" / "results.json")["models"]

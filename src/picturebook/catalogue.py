@@ -5,6 +5,7 @@ from fnmatch import fnmatch
 
 from picturebook.config import RECIPES
 from picturebook.errors import OptionError, unknown_name
+from picturebook.options import Options
 
 
 def catalogue(what: str, pattern: str = "*") -> dict[str, str]:
@@ -45,9 +46,27 @@ def _texts() -> dict[str, str]:
     }
 
 
+def _settings() -> dict[str, str]:
+    """Every recipe's settings by path, with default and help, as their Options classes say them."""
+    found: dict[str, str] = {}
+    for name in ("supervised", "distil", "born_again", "image_text"):
+        _gather(RECIPES[name].options, "", found)
+    return found
+
+
+def _gather(options: type[Options], path: str, found: dict[str, str]) -> None:
+    for name, field in options.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
+            _gather(field.annotation, f"{path}{name}.", found)
+        else:
+            default = "needed" if field.is_required() else f"{field.get_default(call_default_factory=True)!r}"
+            found[f"{path}{name}"] = f"({default}) {field.description or ''}"
+
+
 KINDS: dict[str, Callable[[], dict[str, str]]] = {
     "models": _models,
     "objectives": _objectives,
     "recipes": _recipes,
+    "settings": _settings,
     "texts": _texts,
 }

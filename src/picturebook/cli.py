@@ -47,8 +47,13 @@ def train(
     from picturebook.config import load_options, run_recipe
     from picturebook.terminal import Terminal, results_table
 
-    with Terminal() as terminal:
-        folder = run_recipe(load_options(settings, overrides or ()), resume=resume, reporter=terminal)
+    options = load_options(settings, overrides or ())
+    try:
+        with Terminal() as terminal:
+            folder = run_recipe(options, resume=resume, reporter=terminal)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; nothing is lost. Go on with the same command and --resume.", err=True)
+        raise typer.Exit(130) from None
     terminal.show(results_table(folder))
 
 
@@ -75,18 +80,20 @@ def evaluate(
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run or a student folder.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of pictures.")],
-    output_format: Annotated[str, typer.Option("--format", help="csv, jsonl or parquet.")] = "csv",
+    output_format: Annotated[
+        str | None, typer.Option("--format", help="csv, jsonl or parquet; by default as --out ends.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File to write; by default the terminal (csv and jsonl).")] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Classes per picture.")] = 1,
 ) -> None:
     """Name what is in pictures: `picturebook predict runs/birds photos/ --format jsonl --top 3`."""
-    from picturebook.predict import check_format, predict_files, write_predictions
+    from picturebook.predict import choose_format, predict_files, write_predictions
     from picturebook.terminal import Terminal
 
-    check_format(output_format, out)
-    with Terminal(quiet=out is None) as terminal:
+    chosen = choose_format(output_format, out)
+    with Terminal() as terminal:
         predictions = predict_files(model, images, top=top, reporter=terminal)
-    write_predictions(predictions, output_format=output_format, out=out, stream=sys.stdout)
+    write_predictions(predictions, output_format=chosen, out=out, stream=sys.stdout)
 
 
 @app.command()
@@ -124,15 +131,16 @@ def init(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="models|recipes|objectives|texts")],
-    pattern: Annotated[str, typer.Argument(help="Shell pattern, for models.")] = "*",
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="models, recipes, settings, objectives or texts.")],
+    pattern: Annotated[str, typer.Argument(help="Shell pattern that names must match.")] = "*",
     as_json: Json = False,
 ) -> None:
     """Names that settings take: `picturebook list models 'resnet*'`."""
     from picturebook.catalogue import catalogue
+    from picturebook.terminal import two_columns
 
     rows = catalogue(what, pattern)
-    _print(rows, "\n".join(f"{name:<40} {note}".rstrip() for name, note in rows.items()), as_json)
+    _print(rows, two_columns(rows), as_json)
 
 
 @app.command()

@@ -55,6 +55,8 @@ def load_options(path: Path, overrides: Sequence[str] = ()) -> RecipeOptions:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise OptionError(f"There is no file {path}: write one with `picturebook init DATA`.") from None
+    except IsADirectoryError:
+        raise OptionError(f"{path} is a folder: `picturebook init {path}` writes the file to train with.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise OptionError(f"{path} is no TOML that can be read: {error}.") from None
     for override in overrides:
@@ -93,6 +95,8 @@ def run_recipe(options: RecipeOptions, *, resume: bool = False, reporter: Report
     if reporter is None or not accelerator.is_main_process:
         reporter = Silence()
     folder = RunFolder(Path(options.out))
+    if resume and not folder.path.exists():
+        reporter.say(f"There is nothing to go on with in {folder.path}: a new run starts.")
     on_first_process(accelerator, partial(folder.start, resume=resume, resolved=dump_options(options)))
     if folder.finished:
         folder.discard_stages()

@@ -62,7 +62,7 @@ def run_demo(out: Path, *, model: str, reporter: Reporter, epochs: int = 25, lim
         reporter.say(arm.label)
         run_recipe(
             parse_options(_common(out / arm.name, data, model, epochs) | arm.settings, source="demo"),
-            resume=True,
+            resume=(out / arm.name).exists(),
             reporter=reporter,
         )
     seconds = time.perf_counter() - start

@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from picturebook.data.findings import quantity
 from picturebook.data.images import open_rgb
 from picturebook.data.loaders import evaluation_batches
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
 from picturebook.errors import ModelError, OptionError, unknown_name
 from picturebook.metrics import Evaluation, evaluate_logits
-from picturebook.models.artefact import load_student, timm_model_and_transform
+from picturebook.models.artefact import load_student, read_canvas_size, timm_model_and_transform
 from picturebook.models.image_encoders import ImageEncoder
 from picturebook.options import validate
 from picturebook.runs import RunFolder
@@ -75,6 +76,8 @@ class Classifier:
     """Side of the canvas that it was trained from, in pixels."""
     data: DataOptions | None
     """What it was trained on; None where only the student folder is at hand."""
+    train_ids: np.ndarray
+    """Ids of the pictures that it was trained on; empty where only the student folder is at hand."""
 
 
 def open_classifier(path: Path) -> Classifier:
@@ -88,11 +91,11 @@ def open_classifier(path: Path) -> Classifier:
         encoder, classes = load_student(run.student)
         settings = tomllib.loads(run.settings.read_text(encoding="utf-8"))["data"]
         data = validate(DataOptions, settings, source=str(run.settings))
-        return Classifier(encoder.eval(), classes, data.canvas_size, data)
+        return Classifier(encoder.eval(), classes, data.canvas_size, data, np.load(run.train_ids))
     if not path.is_dir():
         raise ModelError(f"There is no run or student folder {path}.")
     encoder, classes = load_student(path)
-    return Classifier(encoder.eval(), classes, encoder.image_size, None)
+    return Classifier(encoder.eval(), classes, read_canvas_size(path) or encoder.image_size, None, np.empty(0, np.int64))
 
 
 def evaluate_folder(model: Path, data: str, *, split: str | None, cache: Path, reporter: Reporter) -> Evaluation:
@@ -112,7 +115,11 @@ def evaluate_folder(model: Path, data: str, *, split: str | None, cache: Path, r
         options = options.model_copy(update={"root": data, "metadata": None})
     with reporter.stage("decoding pictures") as progress:
         pictures = load_pictures(options, cache=cache, to_train=trained_on, progress=progress)
-    rows = _rows_of(pictures, split or ("test" if trained_on else "all"))
+    split = split or ("test" if trained_on else "all")
+    rows = _rows_of(pictures, split)
+    reporter.say(f"{model} on {len(rows)} pictures of {data} ({split}).")
+    if seen := int(np.isin(pictures.ids[rows], classifier.train_ids).sum()):
+        reporter.say(f"{quantity(seen, 'picture')} of these have the names of pictures that it was trained on: this is no test.")
     pictures = _in_classes_of(classifier, pictures, rows, f"{data} has classes that {model} was not taught")
     with reporter.stage("evaluating") as progress:
         size, device = classifier.encoder.image_size, torch.device("cpu")

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int, Int64
 from torch import Tensor
 
-from picturebook.statistics import Interval, bootstrap_interval
+from picturebook.statistics import Interval, bootstrap_interval, certain_interval
 from picturebook.types import UNLABELLED
 
 NUM_BINS = 15
@@ -35,7 +35,8 @@ class Evaluation:
     high: float
     """Upper end of the accuracy's 95 % interval."""
     interval: str
-    """What was drawn for the interval: "bootstrap over groups", "bootstrap over images", or "none: …", which is [0, 1]."""
+    """What was drawn for the interval: "bootstrap over groups" or "images", "Wilson over …" where all are right or all wrong, or
+    "none: …", which is [0, 1]."""
     top5: float | None
     """Share of images whose label is among the five highest logits; None where there are at most five classes."""
     macro_accuracy: float
@@ -203,9 +204,13 @@ def _labelled(
 
 def _accuracy_interval(correct: Bool[np.ndarray, " n"], groups: np.ndarray | None, num: int, seed: int) -> tuple[Interval, str]:
     unit = "image" if groups is None else "group"
-    if len(correct if groups is None else np.unique(groups)) < 2:
+    num_units = len(correct if groups is None else np.unique(groups))
+    if num_units < 2:
         # One unit says nothing about another; a whole run should not end in an error for it.
         return Interval(float(correct.mean()), 0.0, 1.0), f"none: only one {unit}"
+    if correct.all() or not correct.any():
+        # Drawing again from units that are all alike would claim certainty.
+        return certain_interval(bool(correct[0]), num_units), f"Wilson over {unit}s"
     return bootstrap_interval(correct, clusters=groups, num=num, seed=seed), f"bootstrap over {unit}s"
 
 

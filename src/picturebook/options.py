@@ -60,7 +60,8 @@ def _sentence(model: type[Options], detail: Any) -> str:
     if detail["type"] == "missing":
         return f"{where}: this setting is needed."
     if detail["type"] == "model_type":
-        return f"{where}: expected a table of settings, got {detail['input']!r}."
+        names = ", ".join(_names_beside(model, path))
+        return f"{where}: expected a table of settings ({names}), got {detail['input']!r}."
     message = detail["msg"].removeprefix("Value error, ")
     return f"{where}: {message}." if isinstance(detail["input"], dict) else f"{where}: {message}, got {detail['input']!r}."
 

@@ -50,19 +50,25 @@ def predict_files(model: Path, paths: Sequence[Path], *, top: int, reporter: Rep
         for start in range(0, len(files), batch_size):
             predictions += _predict_batch(classifier, files[start : start + batch_size], top)
             progress(len(predictions), len(files))
+    if unread := sum(bool(prediction.problem) for prediction in predictions):
+        reporter.say(f"{unread} of {len(files)} files could not be read; their rows say why.")
     return predictions
 
 
-def check_format(output_format: str, out: Path | None) -> None:
-    """Refuse a format before anything is predicted.
+def choose_format(output_format: str | None, out: Path | None) -> str:
+    """The format that was asked for, or that the file's ending says, or csv; refused before anything is predicted.
 
     Raises:
         OptionError: an unknown format, or parquet without a file.
     """
+    if output_format is None:
+        ending = "" if out is None else out.suffix.removeprefix(".").lower()
+        output_format = ending if ending in FORMATS else "csv"
     if output_format not in FORMATS:
         raise OptionError(unknown_name("format", output_format, FORMATS))
     if output_format == "parquet" and out is None:
         raise OptionError("--format parquet needs --out FILE: it is not for the terminal.")
+    return output_format
 
 
 def write_predictions(predictions: Sequence[Prediction], *, output_format: str, out: Path | None, stream: TextIO) -> None:

@@ -5,12 +5,14 @@ runs/birds/
     classes.json       class names in the order of the logits
     provenance.json    versions, seeds, threads, fingerprints, seconds per stage
     metrics.jsonl      one line an epoch
+    train_ids.npy      ids of the pictures that were trained on
     results.json       evaluations, written at the end: a run with this file is finished
     student/           a timm model: config.json and model.safetensors
     teacher/           head and texts of an image-text teacher
     stages/NAME/       what is needed to resume a stage; emptied when the run is finished
 """
 
+import io
 import json
 import os
 import shutil
@@ -21,6 +23,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from picturebook.errors import RunError
 
@@ -56,6 +60,13 @@ def _umask() -> int:
     umask = os.umask(0)  # reading it means setting it
     os.umask(umask)
     return umask
+
+
+def npy(values: np.ndarray) -> bytes:
+    """An array in numpy's file format."""
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -174,6 +185,11 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def train_ids(self) -> Path:
+        """Ids of the pictures that the run trained on, so that nobody takes them for a test."""
+        return self.path / "train_ids.npy"
 
     @property
     def student(self) -> Path:

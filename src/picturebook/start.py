@@ -7,6 +7,7 @@ from picturebook.data.findings import sentence
 from picturebook.data.tables import DataOptions
 from picturebook.errors import RunError
 from picturebook.inspection import DataInspection, inspect_data
+from picturebook.models.packaged import has_text_package
 from picturebook.runs import write_atomically
 from picturebook.types import Reporter
 
@@ -26,7 +27,7 @@ split = {{ test = 0.2, val = 0.1, by = "{by}" }}
 
 [student]
 model = "{model}"              # {model_reason}
-init = "scratch"               # scratch (the paper) | pretrained | a run folder
+init = "scratch"               # newly initialised | pretrained | a run folder
 image_size = {size}
 
 [text]
@@ -34,8 +35,8 @@ image_size = {size}
 
 [teacher]
 image_encoder = "train"        # trained first, same architecture as the student | a timm name (its weights) | a run folder
-text_encoder = "sentence-transformers/all-MiniLM-L6-v2"   # or "package:all-MiniLM-L6-v2", whose weights come by pip
-head = {{ mode = "{mode}" }}       # {mode_reason}
+text_encoder = "{text_encoder}"   # a sentence-transformers name or folder; package: names come by pip
+head = {{ mode = "{mode}" }}       # {mode_reason}; its training: [teacher.train], 30 epochs
 
 [loss]
 temperature = 2.0
@@ -47,8 +48,7 @@ batch_size = {batch}
 """
 
 _OWN_TEXT = """\
-source = "column"
-column = "text"
+source = "column"              # column = "…" names another column than "text"
 kind = "unknown"               # say "label_blind" if the texts can be written without knowing the label, "privileged" if not"""
 _CLASS_TEXT = """\
 source = "classes"             # one text per class, from its name
@@ -75,7 +75,8 @@ def run_file(inspection: DataInspection, *, file: Path) -> str:
     short_side = min(inspection.heights.median, inspection.widths.median)
     size = max(side for side in (32, 64, 128, 224) if side == 32 or side <= short_side)
     own = texts is not None and texts.num_rows > inspection.num_rows // 2
-    epochs = max(25, min(200, round(500_000 / max(num, 1))))
+    num_train = sum(part.train for part in inspection.classes)
+    epochs = max(25, min(200, round(500_000 / max(num_train, 1))))
     grouped = inspection.num_groups is not None
     return _TEMPLATE.format(
         file=file,
@@ -94,9 +95,10 @@ def run_file(inspection: DataInspection, *, file: Path) -> str:
         model_reason=f"small, for {num} pictures" if num < 20_000 else f"for {num} pictures",
         size=size,
         text=_OWN_TEXT if own else _CLASS_TEXT,
+        text_encoder="package:all-MiniLM-L6-v2" if has_text_package() else "sentence-transformers/all-MiniLM-L6-v2",
         mode="own" if own else "bank",
         mode_reason="each picture's own text asks" if own else "all class texts ask every picture: no label reaches the teacher",
         epochs=epochs,
-        epochs_reason=f"{epochs * num:,} pictures seen in all; small data need many epochs, 200 at most here",
+        epochs_reason=f"{epochs * num_train:,} pictures seen by the student, and by the teacher's encoder",
         batch=128 if num >= 1000 else 32,
     )

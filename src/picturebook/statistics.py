@@ -76,6 +76,20 @@ def bootstrap_interval(
     return Interval(float(array.mean()), float(low), float(high))
 
 
+def certain_interval(success: bool, num: int, *, level: float = 0.95) -> Interval:
+    """Wilson's interval of a proportion of which all `num` trials came out alike (Wilson, JASA 22, 1927).
+
+    Args:
+        success: whether all trials succeeded, or none.
+        num: independent trials, at least 1.
+        level: coverage, in (0, 1).
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(num if success else 0, num).proportion_ci(confidence_level=level, method="wilson")
+    return Interval(float(success), float(interval.low), float(interval.high))
+
+
 def t_interval(values: Values, *, level: float = 0.95) -> Interval:
     """Student's t interval of a mean: mean ± t(n − 1) s / √n. For a few seeds, where the bootstrap is too narrow.
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -77,26 +77,43 @@ def percent(fraction: float | None) -> str:
 
 
 def results_table(folder: RunFolder) -> RenderableType:
-    """A finished run's models on validation and test pictures."""
-    table = Table(
-        "model", "pictures", "n", "accuracy %", "95 % interval", "NLL", "ECE %", title=str(folder.path), title_justify="left"
-    )
+    """A finished run's models on validation and test pictures, and what to do next."""
+    table = _numbers_table(title=str(folder.path))
     for name, splits in read_json(folder.results)["models"].items():
         for split, numbers in splits.items():
             table.add_row(name, split, *_cells(numbers))
-    return table
+    after = f"Student: {folder.student}. Next: picturebook predict {folder.path} PICTURES, or evaluate {folder.path} DATA"
+    return Group(table, after)
 
 
 def evaluation_table(result: Evaluation) -> RenderableType:
-    """One evaluation, number by number."""
-    table = Table("measure", "value", show_header=False)
+    """One evaluation, as training shows it, and what else was measured."""
     numbers = result.to_dict()
-    for name, value in numbers.items():
-        if isinstance(value, float):
-            table.add_row(name.replace("_", " "), f"{value:.4f}")
-        elif isinstance(value, int | str):
-            table.add_row(name.replace("_", " "), str(value))
-    return table
+    table = _numbers_table()
+    table.add_row("student", "", *_cells(numbers))
+    more = {
+        "macro accuracy %": percent(result.macro_accuracy),
+        "top-5 accuracy %": percent(result.top5),
+        "worst class accuracy %": percent(result.worst_class_accuracy),
+        "majority rate %": percent(result.majority),
+        "Brier score": f"{result.brier:.4f}",
+        "ECE %, bins of equal numbers": percent(result.ece_mass),
+        "area under risk-coverage": f"{result.aurc:.4f}",
+        "interval": result.interval,
+    }
+    return Group(table, two_columns(more))
+
+
+def two_columns(rows: Mapping[str, str]) -> RenderableType:
+    """Names and a word about each; long words stay in their column."""
+    grid = Table.grid(padding=(0, 2))
+    for name, note in rows.items():
+        grid.add_row(name, note)
+    return grid
+
+
+def _numbers_table(title: str | None = None) -> Table:
+    return Table("model", "pictures", "n", "accuracy %", "95 % interval", "NLL", "ECE %", title=title, title_justify="left")
 
 
 def inspection_table(found: Mapping[str, Any]) -> RenderableType:

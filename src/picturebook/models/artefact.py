@@ -22,13 +22,14 @@ from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.models.sources import CONFIG_FILE, FOLDER_PREFIX, WEIGHTS_FILE, read_model_folder
 
 
-def save_student(encoder: ImageEncoder, folder: Path, *, label_names: Sequence[str]) -> None:
+def save_student(encoder: ImageEncoder, folder: Path, *, label_names: Sequence[str], canvas_size: int | None = None) -> None:
     """Write config.json and model.safetensors (float32) in timm's schema, all or nothing; an older student is replaced.
 
     Args:
         encoder: only its timm model and what it says of its input are written.
         folder: made if missing; may hold an older student and nothing else.
         label_names: one different name a class, in the order of the logits.
+        canvas_size: side of the square that pictures were squeezed to before its views; timm has no use for it.
 
     Raises:
         ModelError: label_names do not fit the classes, or the folder holds something else.
@@ -49,7 +50,7 @@ def save_student(encoder: ImageEncoder, folder: Path, *, label_names: Sequence[s
         new, old = Path(work) / "new", Path(work) / "old"
         new.mkdir()
         save_file(state, new / WEIGHTS_FILE, metadata={"format": "pt"})
-        (new / CONFIG_FILE).write_text(json.dumps(_config(encoder, label_names), indent=2) + "\n", "utf-8")
+        (new / CONFIG_FILE).write_text(json.dumps(_config(encoder, label_names, canvas_size), indent=2) + "\n", "utf-8")
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
@@ -71,6 +72,16 @@ def load_student(folder: Path) -> tuple[ImageEncoder, tuple[str, ...]]:
     return encoder.eval(), names
 
 
+def read_canvas_size(folder: Path) -> int | None:
+    """Side of the canvas that a saved student was trained from, in pixels; None where its folder does not say it.
+
+    Raises:
+        ModelError: the folder is missing or half written.
+    """
+    size: int | None = read_model_folder(folder).get("canvas_size")
+    return size
+
+
 def timm_model_and_transform(folder: Path) -> tuple[torch.nn.Module, Callable[[Any], Tensor]]:
     """What a user without picturebook has: timm's model in eval mode, and timm's own transform from a PIL image.
 
@@ -84,7 +95,7 @@ def timm_model_and_transform(folder: Path) -> tuple[torch.nn.Module, Callable[[A
     return model, transform
 
 
-def _config(encoder: ImageEncoder, label_names: Sequence[str]) -> dict[str, Any]:
+def _config(encoder: ImageEncoder, label_names: Sequence[str], canvas_size: int | None) -> dict[str, Any]:
     source = encoder.model.pretrained_cfg
     return {
         "architecture": encoder.architecture,
@@ -92,6 +103,7 @@ def _config(encoder: ImageEncoder, label_names: Sequence[str]) -> dict[str, Any]
         "num_features": encoder.token_width,
         "label_names": list(label_names),
         "model_args": encoder.model_args,
+        "canvas_size": canvas_size or encoder.image_size,
         "pretrained_cfg": {
             "input_size": [3, encoder.image_size, encoder.image_size],
             "fixed_input_size": bool(source.get("fixed_input_size", False)),

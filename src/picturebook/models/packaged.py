@@ -141,6 +141,11 @@ def text_package_folder(name: str) -> Path:
     return Path(_import(package).get_model_path())
 
 
+def has_text_package() -> bool:
+    """Whether a packaged text encoder is installed, so that no network is needed."""
+    return find_spec(TEXT_PACKAGES["all-MiniLM-L6-v2"].module) is not None
+
+
 def _find(name: str, packages: dict[str, Package], kind: str) -> Package:
     short = name.removeprefix(PACKAGE_PREFIX)
     if short not in packages:

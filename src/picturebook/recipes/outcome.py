@@ -13,7 +13,7 @@ from picturebook.metrics import Evaluation
 from picturebook.models.artefact import save_student
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.recipes.stages import Stages
-from picturebook.runs import write_json
+from picturebook.runs import npy, write_atomically, write_json
 from picturebook.types import UNLABELLED
 
 
@@ -26,7 +26,8 @@ def finish(stages: Stages, student: ImageEncoder, *, teachers: dict[str, Model] 
     if stages.accelerator.is_main_process:
         folder = stages.folder
         write_json(folder.classes, list(stages.pictures.classes))
-        save_student(student, folder.student, label_names=stages.pictures.classes)
+        write_atomically(folder.train_ids, npy(stages.pictures.ids[stages.train_rows]))
+        save_student(student, folder.student, label_names=stages.pictures.classes, canvas_size=stages.options.data.canvas_size)
         with stages.timed("evaluate"):
             models = _evaluate(stages, student, teachers or {})
         results = {
