@@ -181,5 +181,5 @@ def test_a_strided_convolution_on_one_pixel_is_refused_in_bf16(recipe_options: M
 
 @pytest.mark.parametrize("student", [VIT, {"image_size": 64}], ids=["patches", "larger"])
 def test_models_without_one_train_in_bf16(recipe_options: Make, tmp_path: Path, student: dict[str, Any]) -> None:
-    options = recipe_options("supervised", tmp_path / "run", precision="bf16", student=student)
+    options = recipe_options("supervised", tmp_path / "run", precision="bf16", student=student, data={"canvas_size": 64})
     assert make_stages(options).accelerator.mixed_precision == "bf16"

@@ -76,7 +76,7 @@ def test_of_two_runs_at_once_one_encodes_and_the_other_finds_it_done(encode: Mak
 
 
 def test_tokens_of_another_precision_or_other_views_are_kept_apart(encode: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    larger = {"student": {"image_size": 64}}
+    larger = {"student": {"image_size": 64}, "data": {"canvas_size": 64}}
     folders = [encode("a", **larger)().folder, encode("b", **larger, precision="bf16")().folder]
     monkeypatch.setattr("picturebook.recipes.stages.VIEWS_VERSION", "another")
     folders.append(encode("c", **larger)().folder)
