@@ -221,7 +221,7 @@ def _build(name: str, source: ImageSource, arguments: dict[str, Any], *, num_cla
             f"timm knows no weights for {name!r}. Choose a name of timm.list_pretrained(), or train it from scratch."
         )
     try:
-        return timm.create_model(source.timm_name, pretrained=pretrained, num_classes=num_classes, **arguments)
+        model = timm.create_model(source.timm_name, pretrained=pretrained, num_classes=num_classes, **arguments)
     except OSError as error:
         raise ModelError(
             f"The weights of {name!r} are not on this machine and could not be fetched ({_first_line(error)}). "
@@ -229,6 +229,16 @@ def _build(name: str, source: ImageSource, arguments: dict[str, Any], *, num_cla
         ) from error
     except Exception as error:  # each of timm's models refuses arguments in its own way
         raise ModelError(_refusal(name, source, arguments, error)) from error
+    if not torch.accelerator.is_available():
+        _write_out_attention(model)
+    return model
+
+
+def _write_out_attention(model: nn.Module) -> None:
+    """Attention as matrix products: torch's fused kernel on CPU takes up to four times as long in bf16 (docs/log.md)."""
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False
 
 
 def _refusal(name: str, source: ImageSource, arguments: dict[str, Any], error: Exception) -> str:
