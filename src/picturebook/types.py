@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 Progress = Callable[[int, int], None]
@@ -45,6 +45,29 @@ class Targets:
     """Unnormalised, in the student's class order."""
     representation: Float[Tensor, "batch width"] | None = None
     """The teacher's attended image representation, where it was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Texts as what asks a picture: each is one vector, or several (its sentences or its tokens)."""
+
+    vectors: Float[Tensor, "texts queries width"]
+    mask: Bool[Tensor, "texts queries"]
+    """True where a text has that query; each text has one at least."""
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, index: Tensor | slice) -> "Queries":
+        return Queries(self.vectors[index], self.mask[index])
+
+    def mean(self) -> Float[Tensor, "texts width"]:
+        """One vector a text: the mean of its queries."""
+        weights = self.mask.to(self.vectors.dtype)
+        return (self.vectors * weights[..., None]).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+
+    def to(self, device: torch.device) -> "Queries":
+        return Queries(self.vectors.to(device), self.mask.to(device))
 
 
 def no_progress(done: int, total: int) -> None:
