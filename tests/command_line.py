@@ -9,12 +9,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
-from PIL import Image
-
 from picturebook.cli import main
+from toys import CLASSES, toy_picture
 
-CLASSES = ("apple", "leaf", "sky")
 NUM_A_CLASS = 12
 
 RUN_FILE = """\
@@ -49,15 +46,6 @@ class Answer:
         return " ".join(self.err.split())
 
 
-def picture(label: int, index: int) -> Image.Image:
-    """A square in the class's colour at a place of its own, on noise."""
-    generator = np.random.default_rng(100 * label + index)
-    pixels = generator.integers(40, 140, (16, 16, 3), dtype=np.uint8)
-    top, left = generator.integers(0, 9, 2)
-    pixels[top : top + 8, left : left + 8, label] = 250
-    return Image.fromarray(pixels)
-
-
 def write_pictures(root: Path, *, num_a_class: int = NUM_A_CLASS, classes: tuple[str, ...] = CLASSES) -> list[str]:
     """Class folders of PNG files; their names, relative to `root`."""
     names = []
@@ -65,12 +53,17 @@ def write_pictures(root: Path, *, num_a_class: int = NUM_A_CLASS, classes: tuple
         (root / name).mkdir(parents=True)
         for index in range(num_a_class):
             names.append(f"{name}/{index:02d}.png")
-            picture(label, index).save(root / names[-1])
+            toy_picture(label, index).save(root / names[-1])
     return names
 
 
 def write_table(root: Path, header: str, rows: list[str]) -> None:
     (root / "metadata.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+
+
+def sets(*overrides: str) -> list[str]:
+    """`--set` before each setting."""
+    return [word for override in overrides for word in ("--set", override)]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

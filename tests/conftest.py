@@ -13,8 +13,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports the hub'
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from command_line import CommandLine, command_line, write_pictures
 from picturebook.config import parse_options, run_recipe
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
@@ -23,8 +23,8 @@ from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.stages import Stages
 from picturebook.runs import RunFolder
 from picturebook.types import Silence
+from toys import CLASSES, toy_picture
 
-CLASSES = ("apple", "leaf", "sky")
 NUM_A_CLASS = 16
 UNNAMED = 6
 """Pictures of each class whose label is left empty in `unlabelled_data`."""
@@ -43,15 +43,6 @@ Settings = dict[str, Any]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate-golden", action="store_true", help="write tests/objectives/golden.json anew")
-
-
-def toy_picture(label: int, index: int) -> Image.Image:
-    """A square in the class's colour at a place of its own, on noise."""
-    generator = np.random.default_rng(1000 * label + index)
-    pixels = generator.integers(40, 140, (16, 16, 3), dtype=np.uint8)
-    top, left = generator.integers(0, 9, 2)
-    pixels[top : top + 8, left : left + 8, label] = 250
-    return Image.fromarray(pixels)
 
 
 def write_toy_data(root: Path, *, with_labels: bool = False) -> Path:
@@ -91,6 +82,19 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def picturebook(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    return command_line(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path) -> Path:
+    """Class folders of toy pictures without words, to be spoilt."""
+    root = tmp_path / "data"
+    write_pictures(root)
+    return root
 
 
 @pytest.fixture(scope="session")

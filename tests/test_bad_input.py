@@ -4,25 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from command_line import CommandLine, command_line, contents, write_pictures, write_table
+from command_line import CommandLine, contents, sets, write_pictures, write_table
 
 IMAGE_TEXT = ("recipe=image_text", "text.source=column", "teacher.head.mode=own", "student.image_size=32")
-
-
-@pytest.fixture(scope="session")
-def picturebook(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    return command_line(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    root = tmp_path / "data"
-    write_pictures(root)
-    return root
-
-
-def sets(*overrides: str) -> list[str]:
-    return [word for override in overrides for word in ("--set", override)]
 
 
 def refused(picturebook: CommandLine, tmp_path: Path, *overrides: str, data: Path | None = None) -> str:
@@ -81,22 +65,22 @@ def test_neither_labels_nor_class_folders(picturebook: CommandLine, tmp_path: Pa
     assert "add metadata.csv with the columns file_name and label" in sentence
 
 
-def test_two_rows_for_one_picture(picturebook: CommandLine, tmp_path: Path, data: Path) -> None:
-    write_table(data, "file_name,text", ["apple/00.png,one", "leaf/00.png,two", "apple/00.png,three"])
-    sentence = refused(picturebook, tmp_path, data=data)
+def test_two_rows_for_one_picture(picturebook: CommandLine, tmp_path: Path, class_folders: Path) -> None:
+    write_table(class_folders, "file_name,text", ["apple/00.png,one", "leaf/00.png,two", "apple/00.png,three"])
+    sentence = refused(picturebook, tmp_path, data=class_folders)
     assert sentence.endswith("metadata.csv has two rows for apple/00.png (line 2 and line 4): keep one.")
 
 
-def test_too_many_broken_pictures(picturebook: CommandLine, tmp_path: Path, data: Path) -> None:
+def test_too_many_broken_pictures(picturebook: CommandLine, tmp_path: Path, class_folders: Path) -> None:
     for name in ("00", "01", "02", "03"):
-        (data / "sky" / f"{name}.png").write_bytes(b"")
-    sentence = refused(picturebook, tmp_path, data=data)
+        (class_folders / "sky" / f"{name}.png").write_bytes(b"")
+    sentence = refused(picturebook, tmp_path, data=class_folders)
     assert sentence.startswith("4 files of 36 (11.1%) give no picture, more than data.max_broken_share = 0.1 allows: ")
     assert "sky/00.png (zero-byte file)" in sentence
     answer = picturebook(
         "train",
         picturebook.run_file,
-        *sets(f"out={(tmp_path / 'out').as_posix()}", f"data.root={data.as_posix()}", "data.max_broken_share=0.12"),
+        *sets(f"out={(tmp_path / 'out').as_posix()}", f"data.root={class_folders.as_posix()}", "data.max_broken_share=0.12"),
     )
     assert answer.code == 0
     assert answer.remarks.count("4 files skipped: zero-byte file") == 1
@@ -105,8 +89,8 @@ def test_too_many_broken_pictures(picturebook: CommandLine, tmp_path: Path, data
 # --- the words
 
 
-def test_text_asked_for_and_no_metadata(picturebook: CommandLine, tmp_path: Path, data: Path) -> None:
-    sentence = refused(picturebook, tmp_path, *IMAGE_TEXT, data=data)
+def test_text_asked_for_and_no_metadata(picturebook: CommandLine, tmp_path: Path, class_folders: Path) -> None:
+    sentence = refused(picturebook, tmp_path, *IMAGE_TEXT, data=class_folders)
     assert sentence.startswith("There is no column 'text': ")
     assert sentence.endswith("has no metadata file beside its pictures. Add metadata.csv with it.")
 
@@ -116,9 +100,9 @@ def test_text_asked_for_and_no_such_column(picturebook: CommandLine, tmp_path: P
     assert sentence.startswith("There is no column 'txt'. Did you mean 'text'?")
 
 
-def test_text_asked_for_and_all_empty(picturebook: CommandLine, tmp_path: Path, data: Path) -> None:
-    write_table(data, "file_name,text", ["apple/00.png,", "leaf/00.png,"])
-    assert "is empty in every row" in refused(picturebook, tmp_path, *IMAGE_TEXT, data=data)
+def test_text_asked_for_and_all_empty(picturebook: CommandLine, tmp_path: Path, class_folders: Path) -> None:
+    write_table(class_folders, "file_name,text", ["apple/00.png,", "leaf/00.png,"])
+    assert "is empty in every row" in refused(picturebook, tmp_path, *IMAGE_TEXT, data=class_folders)
 
 
 def test_class_names_as_own_words_must_be_called_privileged(
@@ -131,7 +115,10 @@ def test_class_names_as_own_words_must_be_called_privileged(
 
 def test_a_bank_takes_class_texts_alone(picturebook: CommandLine, tmp_path: Path) -> None:
     sentence = refused(picturebook, tmp_path, *IMAGE_TEXT, "teacher.head.mode=bank")
-    assert sentence == "teacher.head.mode = 'bank' asks with class texts: need text.source = 'classes', got 'column'."
+    assert (
+        sentence
+        == "teacher.head.mode = 'bank' asks with class texts: need text.source = 'classes' or 'descriptions', got 'column'."
+    )
 
 
 def test_an_unknown_text_encoder(picturebook: CommandLine, tmp_path: Path) -> None:
@@ -185,21 +172,21 @@ def test_a_run_that_is_resumed_with_other_settings(picturebook: CommandLine) -> 
 
 
 @pytest.mark.parametrize("arguments", [[], ["--resume"]])
-def test_a_folder_of_pictures_as_run_folder(picturebook: CommandLine, data: Path, arguments: list[str]) -> None:
-    before = contents(data)
-    sentence = picturebook.refusal("train", picturebook.run_file, *arguments, "--set", f"out={data.as_posix()}")
-    assert str(data) in sentence
+def test_a_folder_of_pictures_as_run_folder(picturebook: CommandLine, class_folders: Path, arguments: list[str]) -> None:
+    before = contents(class_folders)
+    sentence = picturebook.refusal("train", picturebook.run_file, *arguments, "--set", f"out={class_folders.as_posix()}")
+    assert str(class_folders) in sentence
     assert "remove it" not in sentence, "nobody is told to remove a folder that is no run"
-    assert contents(data) == before
+    assert contents(class_folders) == before
 
 
 @pytest.mark.parametrize("place", ["", "/run"])
-def test_a_file_in_the_run_folders_place(picturebook: CommandLine, data: Path, place: str) -> None:
-    file = data / "apple" / "00.png"
-    before = contents(data)
+def test_a_file_in_the_run_folders_place(picturebook: CommandLine, class_folders: Path, place: str) -> None:
+    file = class_folders / "apple" / "00.png"
+    before = contents(class_folders)
     sentence = picturebook.refusal("train", picturebook.run_file, "--set", f"out={file.as_posix()}{place}")
     assert str(file) in sentence
-    assert contents(data) == before
+    assert contents(class_folders) == before
 
 
 # --- settings

@@ -8,16 +8,11 @@ from typing import Any
 
 import pytest
 
-from command_line import CLASSES, CommandLine, command_line, contents, write_pictures, write_table
+from command_line import CLASSES, CommandLine, contents, write_pictures, write_table
 from picturebook import __version__
 from picturebook.config import load_options
 from picturebook.errors import OptionError
 from picturebook.runs import read_json
-
-
-@pytest.fixture(scope="session")
-def picturebook(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    return command_line(tmp_path_factory.getbasetemp())
 
 
 def process(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -97,6 +92,7 @@ def test_training_leaves_a_whole_run_and_says_its_numbers(picturebook: CommandLi
         "classes.json",
         "provenance.json",
         "metrics.jsonl",
+        "predictions.npz",
         "results.json",
         "student",
         "train_ids.npy",
@@ -228,7 +224,7 @@ def test_list_recipes_objectives_and_texts(picturebook: CommandLine) -> None:
     names = {
         "recipes": {"born_again", "distil", "image_text", "supervised"},
         "objectives": {"image_text", "soft_targets", "supervised"},
-        "texts": {"classes", "column", "none"},
+        "texts": {"classes", "column", "descriptions", "none"},
     }
     for what, expected in names.items():
         listed = strict_json(picturebook("list", what, "--json").out)
@@ -246,5 +242,5 @@ def test_list_models_takes_a_pattern(picturebook: CommandLine) -> None:
 
 def test_list_refuses_an_unknown_kind(picturebook: CommandLine) -> None:
     assert picturebook.refusal("list", "model") == (
-        "There is no list 'model'. Did you mean 'models'? Known: models, objectives, recipes, settings, texts."
+        "There is no list 'model'. Did you mean 'models'? Known: controls, models, objectives, recipes, settings, texts."
     )

@@ -135,8 +135,8 @@ OWN_TEXT = {"source": "column", "kind": "label_blind"}
 @pytest.mark.parametrize(
     ("case", "changes", "sentence"),
     [
-        ("bank", {"text": OWN_TEXT}, "need text.source = 'classes', got 'column'"),
-        ("bank", {"text": {"source": "none"}}, "need text.source = 'classes', got 'none'"),
+        ("bank", {"text": OWN_TEXT}, "need text.source = 'classes' or 'descriptions', got 'column'"),
+        ("bank", {"text": {"source": "none"}}, "need text.source = 'classes' or 'descriptions', got 'none'"),
         ("learned", {"text": {"source": "classes"}}, "reads no words: need text.source = 'none', got 'classes'"),
         ("linear", {"text": OWN_TEXT}, "reads no words: need text.source = 'none', got 'column'"),
         (

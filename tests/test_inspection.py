@@ -4,13 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from command_line import CommandLine, command_line, contents, write_pictures, write_table
+from command_line import CommandLine, contents, write_pictures, write_table
 from picturebook.runs import read_json
-
-
-@pytest.fixture(scope="session")
-def picturebook(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    return command_line(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

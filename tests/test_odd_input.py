@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from command_line import CommandLine, command_line, contents, write_pictures, write_table
+from command_line import CommandLine, contents, sets, write_pictures, write_table
 from picturebook.data.images import Broken, decode
 
 CONVERTED = {
@@ -29,22 +29,6 @@ SKIPPED = {
     "1 file skipped: in the metadata but not on disk (sky/gone.png)",
     "1 file skipped: on disk but not in the metadata (apple/11.png)",
 }
-
-
-@pytest.fixture(scope="session")
-def picturebook(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    return command_line(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    root = tmp_path / "data"
-    write_pictures(root)
-    return root
-
-
-def sets(*overrides: str) -> list[str]:
-    return [word for override in overrides for word in ("--set", override)]
 
 
 def noise(seed: int) -> Image.Image:
@@ -137,34 +121,34 @@ def test_a_bomb_is_not_decoded() -> None:
         decode(bomb(), 16)
 
 
-def test_many_oddities_of_a_kind_are_one_sentence(picturebook: CommandLine, data: Path) -> None:
+def test_many_oddities_of_a_kind_are_one_sentence(picturebook: CommandLine, class_folders: Path) -> None:
     for index in range(5):
-        noise(index).convert("L").save(data / "sky" / f"grey-{index}.png")
-    (finding,) = inspected(picturebook, data)["findings"]
+        noise(index).convert("L").save(class_folders / "sky" / f"grey-{index}.png")
+    (finding,) = inspected(picturebook, class_folders)["findings"]
     assert finding == "5 files converted: grey (sky/grey-0.png, sky/grey-1.png, sky/grey-2.png, …)"
 
 
-def test_a_small_class_is_noted(picturebook: CommandLine, data: Path) -> None:
-    for file in sorted((data / "sky").iterdir())[4:]:
+def test_a_small_class_is_noted(picturebook: CommandLine, class_folders: Path) -> None:
+    for file in sorted((class_folders / "sky").iterdir())[4:]:
         file.unlink()
-    assert inspected(picturebook, data)["findings"] == ["1 class noted: fewer than 5 pictures (sky)"]
+    assert inspected(picturebook, class_folders)["findings"] == ["1 class noted: fewer than 5 pictures (sky)"]
 
 
-def test_empty_texts_are_noted(picturebook: CommandLine, data: Path) -> None:
-    names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*.png"))]
-    write_table(data, "file_name,text", [f"{name},{'' if name.endswith('00.png') else 'words'}" for name in names])
-    found = inspected(picturebook, data)
+def test_empty_texts_are_noted(picturebook: CommandLine, class_folders: Path) -> None:
+    names = [path.relative_to(class_folders).as_posix() for path in sorted(class_folders.rglob("*.png"))]
+    write_table(class_folders, "file_name,text", [f"{name},{'' if name.endswith('00.png') else 'words'}" for name in names])
+    found = inspected(picturebook, class_folders)
     assert found["findings"] == ["3 files noted: no text (apple/00.png, leaf/00.png, sky/00.png)"]
     assert found["texts"]["num_rows"] == 33
 
 
-def test_empty_labels_are_unlabelled_pictures_and_noted(picturebook: CommandLine, data: Path, tmp_path: Path) -> None:
-    names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*.png"))]
-    write_table(data, "file_name,label", [f"{name},{'' if name.endswith('00.png') else name.split('/')[0]}" for name in names])
-    found = inspected(picturebook, data)
+def test_empty_labels_are_unlabelled_pictures_and_noted(picturebook: CommandLine, class_folders: Path, tmp_path: Path) -> None:
+    names = [path.relative_to(class_folders).as_posix() for path in sorted(class_folders.rglob("*.png"))]
+    write_table(class_folders, "file_name,label", [f"{name},{'' if '00.' in name else name.split('/')[0]}" for name in names])
+    found = inspected(picturebook, class_folders)
     assert found["findings"] == ["3 files noted: no label (apple/00.png, leaf/00.png, sky/00.png)"]
     assert found["num_unlabelled"] == 3
-    overrides = sets(f"out={(tmp_path / 'run').as_posix()}", f"data.root={data.as_posix()}")
+    overrides = sets(f"out={(tmp_path / 'run').as_posix()}", f"data.root={class_folders.as_posix()}")
     answer = picturebook("train", picturebook.run_file, *overrides)
     assert answer.code == 0
     assert answer.remarks.count("3 files noted: no label") == 1
@@ -172,13 +156,13 @@ def test_empty_labels_are_unlabelled_pictures_and_noted(picturebook: CommandLine
 
 
 @pytest.mark.packages
-def test_texts_past_the_encoders_length_are_counted(picturebook: CommandLine, data: Path, tmp_path: Path) -> None:
-    names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*.png"))]
+def test_texts_past_the_encoders_length_are_counted(picturebook: CommandLine, class_folders: Path, tmp_path: Path) -> None:
+    names = [path.relative_to(class_folders).as_posix() for path in sorted(class_folders.rglob("*.png"))]
     rows = [f"{name},{'word ' * 600 if name == 'sky/00.png' else 'a word'}" for name in names]
-    write_table(data, "file_name,text", rows)
+    write_table(class_folders, "file_name,text", rows)
     overrides = sets(
         f"out={(tmp_path / 'run').as_posix()}",
-        f"data.root={data.as_posix()}",
+        f"data.root={class_folders.as_posix()}",
         "teacher.text_encoder=package:all-MiniLM-L6-v2",
         "recipe=image_text",
         "text.source=column",

@@ -8,14 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from command_line import CLASSES, CommandLine, command_line
+from command_line import CLASSES, CommandLine
 
 COLUMNS = ["file_name", "class_1", "probability_1", "class_2", "probability_2", "problem"]
-
-
-@pytest.fixture(scope="session")
-def picturebook(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    return command_line(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

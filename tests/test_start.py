@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import CommandLine, command_line, contents, write_pictures, write_table
+from command_line import CommandLine, contents, write_pictures, write_table
 from picturebook.config import load_options
 from picturebook.recipes.image_text import ImageTextRecipe
 from picturebook.runs import read_json
@@ -16,11 +16,6 @@ SMALL = (
     "teacher.train.epochs=1",
     "train.epochs=1",
 )
-
-
-@pytest.fixture(scope="session")
-def picturebook(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    return command_line(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from picturebook.statistics import Interval, bootstrap_interval, holm, paired_t, t_interval
+from picturebook.statistics import (
+    Interval,
+    bootstrap_interval,
+    holm,
+    mcnemar,
+    paired_bootstrap,
+    paired_t,
+    t_interval,
+    tost,
+    wider,
+)
 
 
 def slow_bootstrap_means(values: np.ndarray, clusters: np.ndarray, num: int, seed: int) -> np.ndarray:
@@ -212,3 +222,79 @@ def test_holm_seldom_rejects_a_true_hypothesis() -> None:
 def test_holm_refuses_what_is_no_p_value(p_values: list[float]) -> None:
     with pytest.raises(ValueError, match=r"p_values: expected a list of numbers in \[0, 1\], got"):
         holm(p_values)
+
+
+# tost
+
+
+def slow_tost(a: np.ndarray, b: np.ndarray, margin: float) -> float:
+    above = stats.ttest_1samp(a - b, -margin, alternative="greater").pvalue
+    below = stats.ttest_1samp(a - b, margin, alternative="less").pvalue
+    return float(max(above, below))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.2, -0.2, 0.5, -3.0])
+def test_tost_is_the_larger_of_scipys_one_sided_tests(shift: float) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=10) + shift, 0.2 * rng.normal(size=10)
+    assert tost(a, b, margin=0.4) == pytest.approx(slow_tost(a, b, 0.4))
+    assert tost(a, b, margin=0.4) == pytest.approx(tost(b, a, margin=0.4))
+
+
+def test_tost_rejects_where_the_90_percent_interval_lies_inside_the_margin() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        a, b = rng.normal(scale=0.3, size=8), rng.normal(scale=0.3, size=8)
+        test = paired_t(a, b, level=0.9)
+        assert (tost(a, b, margin=0.3) < 0.05) == (max(-test.low, test.high) < 0.3)
+
+
+def test_tost_without_spread_and_without_a_margin() -> None:
+    assert tost([0.75, 1.0], [0.5, 0.75], margin=0.25) == 1.0
+    with pytest.raises(ValueError, match="margin: expected a difference above 0, got 0"):
+        tost([0.1, 0.2], [0.1, 0.3], margin=0.0)
+
+
+# mcnemar
+
+
+def test_mcnemar_of_ten_by_hand() -> None:
+    # One alone gets 8 right, the other 2: twice the chance of at most 2 heads of 10, 2 (1 + 10 + 45) / 1024.
+    a = [True] * 8 + [False] * 2 + [True, False]
+    b = [False] * 8 + [True] * 2 + [True, False]
+    test = mcnemar(a, b)
+    assert (test.only_a, test.only_b, test.p) == (8, 2, pytest.approx(112 / 1024))
+    assert mcnemar(b, a).p == pytest.approx(test.p)
+
+
+def test_mcnemar_of_models_that_agree_is_1_and_other_lengths_are_refused() -> None:
+    assert mcnemar([True, False], [True, False]).p == 1.0
+    with pytest.raises(ValueError, match=r"two lists of equal length, got shapes \[2\] and \[3\]"):
+        mcnemar([True, False], [True, False, True])
+
+
+# paired_bootstrap
+
+
+def test_the_paired_bootstrap_is_the_bootstrap_of_the_mean_over_pairs() -> None:
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(15), rng.integers(1, 6, size=15))
+    a, b = (rng.random((4, len(clusters))) < rate for rate in (0.7, 0.5))
+    ours = paired_bootstrap(list(a), list(b), clusters=[clusters] * 4, num=10_000)
+    difference = (a.astype(float) - b).mean(axis=0)
+    low, high = np.quantile(slow_bootstrap_means(difference, clusters, 10_000, seed=1), [0.025, 0.975])
+    assert ours.mean == pytest.approx(difference.mean())
+    assert (ours.low, ours.high) == pytest.approx((low, high), abs=0.04 * width(ours))
+
+
+def test_more_runs_on_the_same_items_do_not_narrow_what_the_items_leave_open() -> None:
+    rng = np.random.default_rng(0)
+    a, b, items = rng.random(60) < 0.7, rng.random(60) < 0.6, np.arange(60)
+    once = paired_bootstrap([a], [b], clusters=[items])
+    assert paired_bootstrap([a] * 5, [b] * 5, clusters=[items] * 5) == once
+
+
+def test_the_wider_interval_is_chosen() -> None:
+    narrow, wide = Interval(0.0, -1.0, 1.0), Interval(0.5, -1.5, 1.0)
+    assert wider(narrow, wide) == wider(wide, narrow) == wide
+    assert wider(narrow, Interval(0.0, -1.0, 1.0)) is narrow

@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from conftest import VIT
+from picturebook.data.text_table import TextTable
 from picturebook.errors import TextError
+from picturebook.models.head_ensembles import Experts, FoldedHead
 from picturebook.models.heads import HeadOptions, build_head
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder, weights_fingerprint
 from picturebook.stores.packed import PackedArray, PackedWriter
-from picturebook.teachers import ClassifierTeacher, Frozen, HeadTeacher, MeanTeacher, TextTable, TokenTeacher
-from picturebook.types import Batch
+from picturebook.teachers import ClassifierTeacher, FoldTable, Frozen, HeadTeacher, MeanTeacher, TokenTeacher
+from picturebook.types import Batch, Queries
 
 IDS = np.array([50, -7, 3, 12], dtype=np.int64)
 
@@ -28,19 +30,25 @@ def batch() -> Batch:
     return Batch(torch.from_numpy(IDS), torch.zeros(4, dtype=torch.long), torch.tensor([0, 1, 2, -1]), images)
 
 
-def texts() -> TextTable:
-    return TextTable(IDS, torch.randn(4, 6, generator=torch.Generator().manual_seed(1)))
+def texts(seed: int = 1) -> TextTable:
+    vectors = torch.randn(4, 1, 6, generator=torch.Generator().manual_seed(seed))
+    return TextTable(IDS, Queries(vectors, torch.ones(4, 1, dtype=torch.bool)))
 
 
-def own_head() -> nn.Module:
-    return build_head(
-        HeadOptions(mode="own", width=8, num_heads=2, dropout=0.5),
-        token_width=32,
-        num_tokens=16,
-        text_width=6,
-        num_classes=3,
-        seed=0,
-    )
+def own_head() -> FoldedHead:
+    options = HeadOptions(mode="own", width=8, num_heads=2, dropout=0.5)
+    head = build_head(options, token_width=32, num_tokens=16, text_width=6, num_classes=3, seed=0)
+    return FoldedHead([Experts([head])])
+
+
+NO_FOLDS = FoldTable(IDS, np.full(4, -1))
+
+
+def test_a_fold_table_knows_each_samples_fold_and_no_strangers() -> None:
+    table = FoldTable(IDS, np.array([2, 0, 1, -1]))
+    asked = Batch(torch.tensor([3, 50, -100, 12, 51]), torch.zeros(5, dtype=torch.long), torch.zeros(5, dtype=torch.long))
+    assert table.of(asked).tolist() == [1, 2, -1, -1, -1]
+    assert table.fingerprint != NO_FOLDS.fingerprint
 
 
 def test_what_is_frozen_cannot_be_woken() -> None:
@@ -77,20 +85,6 @@ def test_a_classifier_teaches_its_logits_and_pooled_features() -> None:
     assert not targets.logits.requires_grad
 
 
-def test_a_text_table_finds_each_samples_vector() -> None:
-    vectors = torch.arange(12.0).reshape(4, 3)
-    table = TextTable(IDS, vectors)
-    asked = Batch(torch.tensor([3, 50, 3]), torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long))
-    assert torch.equal(table.of(asked), vectors[[2, 0, 2]])
-
-
-@pytest.mark.parametrize("stranger", [-100, 4, 51])
-def test_a_picture_without_text_is_refused(stranger: int) -> None:
-    asked = Batch(torch.tensor([3, stranger]), torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.long))
-    with pytest.raises(TextError, match="1 pictures of this batch have no text"):
-        TextTable(IDS, torch.zeros(4, 3)).of(asked)
-
-
 def stored_tokens(folder: Path, module: ImageEncoder) -> PackedArray:
     writer = PackedWriter.start(folder, ids=IDS, num_views=1, record=(16, 32), dtype=np.float16, fingerprint={})
     with torch.no_grad():
@@ -102,8 +96,8 @@ def stored_tokens(folder: Path, module: ImageEncoder) -> PackedArray:
 def test_a_head_over_stored_tokens_says_what_it_says_over_its_encoder(tmp_path: Path) -> None:
     module, head = encoder(), own_head()
     tokens = stored_tokens(tmp_path / "tokens", module)
-    live = HeadTeacher(module, head, texts=texts()).train()(batch())
-    stored = TokenTeacher(head, tokens, texts=texts()).train()(batch())
+    live = HeadTeacher(module, head, texts=texts(), folds=NO_FOLDS).train()(batch())
+    stored = TokenTeacher(head, tokens, texts=texts(), folds=NO_FOLDS).train()(batch())
     torch.testing.assert_close(stored.logits, live.logits, rtol=1e-2, atol=1e-3)
     torch.testing.assert_close(stored.representation, live.representation, rtol=1e-2, atol=1e-3)
     assert not live.logits.requires_grad
@@ -112,11 +106,11 @@ def test_a_head_over_stored_tokens_says_what_it_says_over_its_encoder(tmp_path: 
 
 def test_own_words_reach_the_head(tmp_path: Path) -> None:
     module, head = encoder(), own_head()
-    other = TextTable(IDS, torch.randn(4, 6, generator=torch.Generator().manual_seed(2)))
-    first, second = (HeadTeacher(module, head, texts=table)(batch()).logits for table in (texts(), other))
+    other = texts(seed=2)
+    first, second = (HeadTeacher(module, head, texts=table, folds=NO_FOLDS)(batch()).logits for table in (texts(), other))
     assert not torch.allclose(first, second)
     with pytest.raises(TextError, match="got no texts"):
-        HeadTeacher(module, head, texts=None)(batch())
+        HeadTeacher(module, head, texts=None, folds=NO_FOLDS)(batch())
 
 
 def test_the_mean_teacher_has_the_mean_of_the_probabilities() -> None:
@@ -133,7 +127,11 @@ def test_the_mean_teacher_has_the_mean_of_the_probabilities() -> None:
 def test_teachers_carry_no_weights_to_save() -> None:
     module, head = encoder(), own_head()
     held = nn.ModuleList(
-        [ClassifierTeacher(module), HeadTeacher(module, head, texts=texts()), MeanTeacher([ClassifierTeacher(module)])]
+        [
+            ClassifierTeacher(module),
+            HeadTeacher(module, head, texts=texts(), folds=NO_FOLDS),
+            MeanTeacher([ClassifierTeacher(module)]),
+        ]
     )
     assert not held.state_dict()
     assert not list(held.parameters())

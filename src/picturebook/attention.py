@@ -13,7 +13,7 @@ from picturebook.data.texts import TextOptions, class_texts, own_texts
 from picturebook.errors import ModelError
 from picturebook.models.saved_teacher import load_teacher
 from picturebook.models.text_encoders import load_text_encoder
-from picturebook.stores.texts import encode_once
+from picturebook.stores.texts import encode_queries
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,7 @@ class WordsInPicture:
 
 @torch.no_grad()
 def look(
-    teacher: Path, pictures: Pictures, rows: np.ndarray, text: TextOptions, *, image_size: int, cache: Path
+    teacher: Path, pictures: Pictures, rows: np.ndarray, text: TextOptions, *, image_size: int, cache: Path, seed: int = 0
 ) -> list[WordsInPicture]:
     """Ask a saved teacher about the pictures at `rows`: with each one's own words, or with the text of the class it says.
 
@@ -42,29 +42,37 @@ def look(
         teacher: a run's teacher folder.
         text: the words as the run had them.
         image_size: side of the views that the teacher was trained on, in pixels.
+        cache: folder of the text vectors.
+        seed: of the run; only controls of the words look at it.
+
+    Returns:
+        One a row. A map is the mean over the queries of a text that asks by several.
 
     Raises:
-        ModelError: there is no teacher with a head, or its head reads no words.
+        ModelError: there is no teacher with a head, or its head reads no words, or words alone.
     """
     encoder, head, saved = load_teacher(teacher)
     if saved.text_encoder is None:
-        raise ModelError(f"{teacher} reads no words: its head is {saved.head.mode!r}.")
-    own = own_texts(text, pictures) if saved.head.mode == "own" else None
-    vectors = None
-    if own is not None:
-        vectors = encode_once(load_text_encoder(saved.text_encoder), [own[row] for row in rows], cache=cache)
+        raise ModelError(f"{teacher} reads no words: its head is {saved.heads[0].mode!r}.")
+    if saved.heads[0].mode == "text":
+        raise ModelError(f"{teacher} looks at no picture: its head is 'text'.")
+    if saved.heads[0].mode == "own":
+        texts = own_texts(text, pictures, seed=seed).sentences
+        asking = [texts[row] for row in rows.tolist()]
+        queries = encode_queries(load_text_encoder(saved.text_encoder), asking, asking=text.queries, cache=cache)
+    else:
+        texts, asking, queries = class_texts(text, pictures.classes, seed=seed).sentences, [], None
     batch = next(
         evaluation_batches(pictures, rows, image_size=image_size, device=torch.device("cpu"), batch_size=max(1, len(rows)))
     )
     assert batch.images is not None
-    output = head(encoder.tokens(batch.images), vectors, with_attention=True)
+    output = head(encoder.tokens(batch.images), queries, with_attention=True)
+    assert output.attention is not None
     probs = output.logits.softmax(dim=1)
-    bank = class_texts(text, pictures.classes)
     answers = []
     for place, row in enumerate(rows.tolist()):
         prediction = int(probs[place].argmax())
-        query = 0 if own is not None else prediction
-        weights = output.attention[place, query].reshape(encoder.grid).double().numpy()
-        words = own[row] if own is not None else bank[prediction]
+        weights = output.attention[place, 0 if asking else prediction].reshape(encoder.grid).double().numpy()
+        words = " ".join(asking[place] if asking else texts[prediction])
         answers.append(WordsInPicture(row, words, weights / weights.sum(), prediction, float(probs[place, prediction])))
     return answers

@@ -40,9 +40,21 @@ def _objectives() -> dict[str, str]:
 
 def _texts() -> dict[str, str]:
     return {
-        "classes": "one text per class, from text.template; a bank, or privileged as a picture's own text",
-        "column": "one text per picture, from a column of the table",
+        "classes": "class names in templates; a bank, or privileged as a picture's own text",
+        "descriptions": "sentences about each class, from a JSON file; a bank, or privileged as a picture's own text",
+        "column": "one text per picture, from a column of the table; text.mask_class_words takes the classes' words out of it",
         "none": "no words, for teacher.head.mode = 'learned' or 'linear'",
+    }
+
+
+def _controls() -> dict[str, str]:
+    return {
+        "random_words": "as many texts of as many words, drawn at random",
+        "scramble": "the words of each text in random order",
+        "other_class": "another class's descriptions beside a class's name; as a picture's own text, another class's text",
+        "other_row": "another picture's own text",
+        "permuted_bank": "every class has another class's texts",
+        "empty": "pictures' own texts without a word",
     }
 
 
@@ -64,6 +76,7 @@ def _gather(options: type[Options], path: str, found: dict[str, str]) -> None:
 
 
 KINDS: dict[str, Callable[[], dict[str, str]]] = {
+    "controls": _controls,
     "models": _models,
     "objectives": _objectives,
     "recipes": _recipes,

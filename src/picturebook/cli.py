@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from picturebook import __version__
-from picturebook.errors import PicturebookError
+from picturebook.errors import PicturebookError, RunError
 
 app = typer.Typer(
     name="picturebook",
@@ -131,7 +131,7 @@ def init(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="models, recipes, settings, objectives or texts.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="models, recipes, settings, objectives, texts or controls.")],
     pattern: Annotated[str, typer.Argument(help="Shell pattern that names must match.")] = "*",
     as_json: Json = False,
 ) -> None:
@@ -157,6 +157,99 @@ def demo(
     with Terminal() as terminal:
         table = run_demo(out, model=model, reporter=terminal)
     terminal.show(table)
+
+
+@app.command()
+def compare(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs in their order, and run none.")] = False,
+) -> None:
+    """Run arms × seeds and compare them; the same command goes on with what is missing: `picturebook compare STUDY.toml`."""
+    from picturebook.study.command import compare as compare_study
+    from picturebook.terminal import Terminal
+
+    try:
+        with Terminal() as terminal:
+            outcome = compare_study(study, reporter=terminal, dry_run=dry_run)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; nothing is lost. Go on with the same command.", err=True)
+        raise typer.Exit(130) from None
+    terminal.show(outcome.shown)
+    if outcome.failure:
+        raise RunError(outcome.failure)
+
+
+@app.command()
+def audit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run of image_text or distil.")],
+    class_mean: Annotated[
+        Path | None, typer.Option(metavar="RUN", help='The same run with targets.control = "class_mean" (S1).')
+    ] = None,
+    shuffled: Annotated[
+        Path | None, typer.Option(metavar="RUN", help='The same run with targets.control = "within_class_shuffle" (S2).')
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a teacher reads, picture or label: probes, indices and PASS, WARN or FAIL (docs/audit.md)."""
+    from picturebook.config import audit_run
+    from picturebook.terminal import Terminal, audit_table
+
+    with Terminal(quiet=as_json) as terminal:
+        found = audit_run(run, class_mean=class_mean, shuffled=shuffled, reporter=terminal)
+    _print(found.to_dict(), audit_table(found), as_json)
+
+
+@app.command()
+def describe(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder of pictures, a parquet file or a hub name.")],
+    model: Annotated[str, typer.Option("--model", help="A model of the hub, a folder, or the endpoint's name for it.")],
+    captions: Annotated[bool, typer.Option("--captions", help="Write a text a picture.")] = False,
+    classes: Annotated[bool, typer.Option("--classes", help="Write short visual phrases a class.")] = False,
+    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="OpenAI-compatible server, for --classes.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="With {label} for --captions; {class}, {classes}, {least}, {most}.")] = None,
+    out: Annotated[str | None, typer.Option(help="JSONL file: captions.jsonl or descriptions.jsonl.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures at once; 8.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens of an answer at most.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of sampling, for --classes.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds a request to the endpoint may take; 60.")] = None,
+    least: Annotated[int | None, typer.Option(help="Phrases a class at least; 10.")] = None,
+    most: Annotated[int | None, typer.Option(help="Phrases a class at most; 20.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take and cost; ask nobody.")] = False,
+    price_in: Annotated[float | None, typer.Option(help="Price of a million tokens read, for --dry-run.")] = None,
+    price_out: Annotated[float | None, typer.Option(help="Price of a million tokens written, for --dry-run.")] = None,
+    overrides: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Write texts: `picturebook describe birds/ --classes --model NAME --endpoint URL`; the key comes from OPENAI_API_KEY."""
+    from picturebook.describe import describe, read_settings
+    from picturebook.terminal import Terminal, two_columns
+
+    options = read_settings(
+        data,
+        overrides or (),
+        captions=captions,
+        classes=classes,
+        model=model,
+        endpoint=endpoint,
+        prompt=prompt,
+        out=out,
+        batch_size=batch_size,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        timeout=timeout,
+        least=least,
+        most=most,
+        dry_run=dry_run,
+        price_in=price_in,
+        price_out=price_out,
+    )
+    try:
+        with Terminal(quiet=as_json) as terminal:
+            rows = describe(options, reporter=terminal)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; nothing is lost. The same command goes on.", err=True)
+        raise typer.Exit(130) from None
+    _print(rows, two_columns(rows), as_json)
 
 
 def _print(value: Any, table: Any, as_json: bool) -> None:

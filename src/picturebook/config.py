@@ -6,19 +6,24 @@ A new recipe is one file in `recipes/` and one line in RECIPES.
 import os
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 
+from picturebook.audit import Audit
+from picturebook.data.texts import TextOptions
 from picturebook.engine import build_accelerator, on_first_process
-from picturebook.errors import OptionError, PicturebookError, unknown_name
+from picturebook.errors import OptionError, PicturebookError, RunError, unknown_name
+from picturebook.models.heads import HeadOptions
 from picturebook.options import apply_override, validate
 from picturebook.recipes import born_again, distil, image_text, supervised
+from picturebook.recipes.auditing import audit_finished, control_interval
 from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.stages import Stages
+from picturebook.recipes.words import Words
 from picturebook.runs import RunFolder
 from picturebook.types import Reporter, Silence
 
@@ -37,7 +42,7 @@ RECIPES = {
     "born_again": Recipe(born_again.BornAgainRecipe, born_again.run),
     "distil": Recipe(distil.DistilRecipe, distil.run, distil.check),
     "image_text": Recipe(image_text.ImageTextRecipe, image_text.run, image_text.check),
-    "supervised": Recipe(supervised.SupervisedRecipe, supervised.run),
+    "supervised": Recipe(supervised.SupervisedRecipe, supervised.run, supervised.check),
 }
 
 
@@ -110,6 +115,39 @@ def run_recipe(options: RecipeOptions, *, resume: bool = False, reporter: Report
             folder.discard_if_untouched()
         raise
     return folder
+
+
+def audit_run(path: Path, *, class_mean: Path | None = None, shuffled: Path | None = None, reporter: Reporter) -> Audit:
+    """Audit a finished run's teacher again, with all references, and keep what was found in the run.
+
+    Args:
+        path: the run.
+        class_mean: a run of the same settings with targets.control = "class_mean" (S1), to compare students.
+        shuffled: the same with "within_class_shuffle" (S2).
+        reporter: where it tells how it goes.
+
+    Raises:
+        PicturebookError: there is no such run, or it keeps no teacher with a head.
+    """
+    folder = RunFolder.open(path)
+    options = load_options(folder.settings)
+    if not isinstance(options, image_text.ImageTextRecipe | distil.DistilRecipe):
+        raise RunError(
+            f"{path} is a run of {options.recipe}: only teachers of image_text and distil read words or pictures by a head."
+        )
+    column = RECIPES[options.recipe].check(options)
+    controls = {
+        name: control_interval(folder, RunFolder(run)) for name, run in (("S1", class_mean), ("S2", shuffled)) if run is not None
+    }
+    accelerator = build_accelerator(device=options.device, precision=options.precision)
+    stages = Stages(options, folder, accelerator, cache=cache_folder(options), text_column=column, reporter=reporter)
+    if isinstance(options, distil.DistilRecipe):
+        text, head, text_encoder, claims = TextOptions(source="none"), HeadOptions(mode="linear"), "", distil.claims_of(options)
+    else:
+        teacher = options.teacher
+        text, head, text_encoder, claims = options.text, teacher.head, teacher.text_encoder, image_text.claims_of(options)
+    words = Words(stages, text, head, text_encoder=text_encoder)
+    return audit_finished(stages, options.teacher, words, replace(claims, controls=controls))
 
 
 def cache_folder(options: RecipeOptions | None = None) -> Path:

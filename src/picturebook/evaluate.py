@@ -48,9 +48,16 @@ def evaluate_rows(
 ) -> Evaluation:
     """Evaluate on the labelled ones of `rows`; the interval resamples groups where the data have them."""
     rows = rows[pictures.labels[rows] != UNLABELLED]
+    logits = row_logits(model, pictures, rows, image_size=image_size, device=device, progress=progress)
+    return evaluate_logits(logits, torch.from_numpy(pictures.labels[rows]), groups=groups_of(pictures, rows))
+
+
+def row_logits(
+    model: Model, pictures: Pictures, rows: np.ndarray, *, image_size: int, device: torch.device, progress: Progress = no_progress
+) -> Float[Tensor, "pictures classes"]:
+    """Logits of the pictures at `rows`, centre-cropped, in fp32 on the CPU."""
     batches = evaluation_batches(pictures, rows, image_size=image_size, device=device)
-    logits = collect_logits(model, _counted(batches, len(rows), progress))
-    return evaluate_logits(logits, torch.from_numpy(pictures.labels[rows]), groups=_groups(pictures, rows))
+    return collect_logits(model, _counted(batches, len(rows), progress))
 
 
 def evaluate_with_timm(student: Path, pictures: Pictures, rows: np.ndarray, *, batch_size: int = 128) -> Evaluation:
@@ -62,7 +69,7 @@ def evaluate_with_timm(student: Path, pictures: Pictures, rows: np.ndarray, *, b
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
             logits.append(model(torch.stack([transform(open_rgb(pictures.read(int(row)))) for row in part])))
-    return evaluate_logits(torch.cat(logits), torch.from_numpy(pictures.labels[rows]), groups=_groups(pictures, rows))
+    return evaluate_logits(torch.cat(logits), torch.from_numpy(pictures.labels[rows]), groups=groups_of(pictures, rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,8 @@ def _rows_of(pictures: Pictures, split: str) -> np.ndarray:
     return pictures.rows[split]
 
 
-def _groups(pictures: Pictures, rows: np.ndarray) -> np.ndarray | None:
+def groups_of(pictures: Pictures, rows: np.ndarray) -> np.ndarray | None:
+    """Groups of the pictures at `rows`, or None where the data have none."""
     return None if pictures.groups is None else np.asarray(pictures.groups)[rows]
 
 

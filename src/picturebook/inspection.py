@@ -1,6 +1,7 @@
 """What is in a data root, before anything is trained; and whether a run's files are whole."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from picturebook.types import UNLABELLED, Progress, Reporter, no_progress
 
 @dataclass(frozen=True, slots=True)
 class ClassCounts:
-    """Pictures of one class by split."""
+    """Labelled pictures of one class by split."""
 
     name: str
     train: int
@@ -61,6 +62,17 @@ class Duplicates:
 
 
 @dataclass(frozen=True, slots=True)
+class Training:
+    """What the training pictures say of their classes, as data.supervision leaves it."""
+
+    num_rows: int
+    num_labelled: int
+    """With a label, right or wrong; `classes` counts these."""
+    num_unlabelled: int
+    """Without one, withheld labels among them."""
+
+
+@dataclass(frozen=True, slots=True)
 class DataInspection:
     """What reading a data root gave."""
 
@@ -68,8 +80,12 @@ class DataInspection:
     num_rows: int
     """Pictures that decoded."""
     num_unlabelled: int
+    """Pictures without a label, or whose label is withheld, in whatever split."""
     num_groups: int | None
     """Groups that stay in one split; None where the data name none."""
+    domains: dict[str, int] | None
+    """Pictures by what the domain column says; None where there is none."""
+    training: Training
     classes: tuple[ClassCounts, ...]
     heights: SizeRange
     widths: SizeRange
@@ -102,6 +118,8 @@ def inspect_data(options: DataOptions, *, cache: Path, progress: Progress = no_p
         num_rows=len(pictures),
         num_unlabelled=int((pictures.labels == UNLABELLED).sum()),
         num_groups=None if pictures.groups is None else len(set(pictures.groups)),
+        domains=None if pictures.domains is None else dict(sorted(Counter(pictures.domains).items())),
+        training=_training(pictures),
         classes=_class_counts(pictures),
         heights=_size_range(pictures.sizes[:, 0]),
         widths=_size_range(pictures.sizes[:, 1]),
@@ -166,6 +184,11 @@ def _class_counts(pictures: Pictures) -> tuple[ClassCounts, ...]:
         ClassCounts(name, counts["train"][index], counts["val"][index], counts["test"][index])
         for index, name in enumerate(pictures.classes)
     )
+
+
+def _training(pictures: Pictures) -> Training:
+    labelled = pictures.labels[pictures.rows["train"]] != UNLABELLED
+    return Training(len(labelled), int(labelled.sum()), int((~labelled).sum()))
 
 
 def _size_range(values: np.ndarray) -> SizeRange:

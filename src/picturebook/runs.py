@@ -6,6 +6,8 @@ runs/birds/
     provenance.json    versions, seeds, threads, fingerprints, seconds per stage
     metrics.jsonl      one line an epoch
     train_ids.npy      ids of the pictures that were trained on
+    predictions.npz    the student's logits on val and test, with ids, labels and groups
+    audit.json         what an image-text teacher reads
     results.json       evaluations, written at the end: a run with this file is finished
     student/           a timm model: config.json and model.safetensors
     teacher/           head and texts of an image-text teacher
@@ -18,7 +20,7 @@ import os
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,13 @@ def npy(values: np.ndarray) -> bytes:
     """An array in numpy's file format."""
     buffer = io.BytesIO()
     np.save(buffer, values)
+    return buffer.getvalue()
+
+
+def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Named arrays in numpy's file format, compressed."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
@@ -190,6 +199,15 @@ class RunFolder:
     def train_ids(self) -> Path:
         """Ids of the pictures that the run trained on, so that nobody takes them for a test."""
         return self.path / "train_ids.npy"
+
+    @property
+    def predictions(self) -> Path:
+        """The student's logits by split, so that studies can pair runs picture by picture."""
+        return self.path / "predictions.npz"
+
+    @property
+    def audit(self) -> Path:
+        return self.path / "audit.json"
 
     @property
     def student(self) -> Path:

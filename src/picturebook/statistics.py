@@ -35,6 +35,15 @@ class PairedTest:
     n: int
 
 
+@dataclass(frozen=True, slots=True)
+class McNemarTest:
+    """Items that only one of two models gets right, and the two-sided p-value of "as many either way"."""
+
+    only_a: int
+    only_b: int
+    p: float
+
+
 def bootstrap_interval(
     values: Values,
     *,
@@ -133,6 +142,78 @@ def paired_t(a: Values, b: Values, *, level: float = 0.95) -> PairedTest:
     varies = np.ptp(first) > 0 and np.ptp(second) > 0
     correlation = float(stats.pearsonr(first, second).statistic) if varies else None
     return PairedTest(interval.mean, interval.low, interval.high, p, correlation, len(first))
+
+
+def tost(a: Values, b: Values, *, margin: float) -> float:
+    """P-value of "|mean of a − b| ≥ margin", by two one-sided paired t tests (Schuirmann, J. Pharmacokin. Biopharm. 15, 1987).
+
+    Below α, a and b are equal within the margin: the same as the 1 − 2α t interval of a − b lying inside it. Large, it says
+    nothing, as a large p of `paired_t` does. Where the differences do not vary it is 0 inside the margin, else 1.
+
+    Args:
+        a: [n], finite; one arm's metric, in the order of the seeds.
+        b: [n], finite; the other arm's, in the same order and unit.
+        margin: largest difference that does not matter, in the unit of the values, > 0.
+
+    Raises:
+        ValueError: other lengths, fewer than 2 pairs, a value that is not finite, or a margin that is not positive.
+    """
+    if not margin > 0:
+        raise ValueError(f"margin: expected a difference above 0, got {margin}")
+    mean = paired_t(a, b).mean
+    error = _standard_error(_finite(a) - _finite(b))
+    if error == 0:
+        return float(abs(mean) >= margin)
+    return float(stats.t.sf((margin - abs(mean)) / error, len(a) - 1))
+
+
+def mcnemar(a_right: Sequence[bool] | np.ndarray, b_right: Sequence[bool] | np.ndarray) -> McNemarTest:
+    """McNemar's exact test of two models on the same items (Psychometrika 12, 1947): what one alone gets right is a coin flip.
+
+    Items count as independent: where they come in groups, p is too small. And it is about these two trained models, not about
+    how they were trained, which takes seeds.
+
+    Args:
+        a_right: [n], whether a is right on each item.
+        b_right: [n], the same of b, in the same order.
+
+    Raises:
+        ValueError: other lengths.
+    """
+    first, second = np.asarray(a_right, dtype=bool), np.asarray(b_right, dtype=bool)
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError(f"expected two lists of equal length, got shapes {list(first.shape)} and {list(second.shape)}")
+    only_a, only_b = int((first & ~second).sum()), int((second & ~first).sum())
+    p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return McNemarTest(only_a, only_b, p)
+
+
+def paired_bootstrap(
+    a: Sequence[Values], b: Sequence[Values], *, clusters: Sequence[np.ndarray], level: float = 0.95, num: int = 2000
+) -> Interval:
+    """Bootstrap over test items of the mean of a − b, over all pairs of runs at once.
+
+    A cluster is drawn with all its items in all pairs, so the interval is that of the mean over pairs: it says how the
+    difference moves with other test items, and leaves out how it moves with other seeds (`paired_t` says that).
+
+    Args:
+        a: one list [n] of values a pair, such as right or wrong on each item.
+        b: the same of the other arm, item by item.
+        clusters: the same of the items' clusters; an item that stands alone has a name of its own, the same in every pair.
+        level: the share of repetitions that the interval is to cover, in (0, 1).
+        num: draws, at least 1.
+
+    Raises:
+        ValueError: other lengths, fewer than 2 clusters, or a value that is not finite.
+    """
+    differences = [_finite(first) - _finite(second) for first, second in zip(a, b, strict=True)]
+    names = np.concatenate([np.asarray(part) for part in clusters])
+    return bootstrap_interval(np.concatenate(differences), clusters=names, level=level, num=num)
+
+
+def wider(first: Interval, second: Interval) -> Interval:
+    """The one of two intervals with the greater width; of equal ones, the first."""
+    return first if first.high - first.low >= second.high - second.low else second
 
 
 def holm(p_values: Values) -> tuple[float, ...]:

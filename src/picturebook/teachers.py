@@ -8,14 +8,16 @@ MeanTeacher         the mean of several teachers' probabilities
 """
 
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from picturebook.errors import TextError
+from picturebook.data.text_table import TextTable
+from picturebook.models.head_ensembles import FoldedHead
 from picturebook.models.heads import HeadOutput
 from picturebook.models.image_encoders import ImageEncoder
 from picturebook.stores.packed import PackedArray
@@ -57,29 +59,6 @@ class Frozen(nn.Module):
         return self
 
 
-class TextTable:
-    """Text vectors by sample id."""
-
-    def __init__(self, ids: np.ndarray, vectors: Float[Tensor, "samples width"]) -> None:
-        order = np.argsort(ids)
-        self._ids = ids[order]
-        self._vectors = vectors[torch.from_numpy(order)]
-
-    def of(self, batch: Batch) -> Float[Tensor, "batch width"]:
-        """The batch's text vectors, on its device.
-
-        Raises:
-            TextError: a sample has none.
-        """
-        ids = batch.ids.cpu().numpy()
-        rows = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
-        if (self._ids[rows] != ids).any():
-            raise TextError(
-                f"{int((self._ids[rows] != ids).sum())} pictures of this batch have no text: the teacher needs one for each."
-            )
-        return self._vectors[torch.from_numpy(rows)].to(batch.ids.device)
-
-
 def read_tokens(store: PackedArray, batch: Batch) -> Float[Tensor, "batch tokens width"]:
     """The batch's stored image tokens in fp32, on its device."""
     stored = store.read(batch.ids.cpu().numpy(), batch.views.cpu().numpy())
@@ -91,6 +70,11 @@ class StoredTeacher:
 
     def __init__(self, store: TargetStore) -> None:
         self._store = store
+
+    @property
+    def logits(self) -> PackedArray:
+        """All of them."""
+        return self._store.logits
 
     def __call__(self, batch: Batch) -> Targets:
         return self._store.read(batch)
@@ -111,37 +95,64 @@ class ClassifierTeacher(nn.Module):
         return Targets(*encoder.forward_features(batch.images))
 
 
-class HeadTeacher(nn.Module):
-    """Image encoder → tokens → head, in which each picture's own text asks when `texts` is given."""
+class FoldTable:
+    """Which fold's heads may answer for a sample: the fold that it is in, or -1 where it taught none of them.
 
-    def __init__(self, encoder: ImageEncoder, head: nn.Module, *, texts: TextTable | None) -> None:
+    Args:
+        ids: [n], sample ids.
+        numbers: [n], their folds, from 0, or -1.
+    """
+
+    def __init__(self, ids: Int64[np.ndarray, " samples"], numbers: Int64[np.ndarray, " samples"]) -> None:
+        order = np.argsort(ids)
+        self._ids, self._numbers = ids[order], numbers[order]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of ids and numbers."""
+        return blake2b(self._ids.tobytes() + self._numbers.tobytes(), digest_size=12).hexdigest()
+
+    def of(self, batch: Batch) -> Int64[Tensor, " batch"]:
+        """The batch's folds, on its device; -1 for samples that are not in the table."""
+        ids = batch.ids.cpu().numpy()
+        places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        return torch.from_numpy(np.where(self._ids[places] == ids, self._numbers[places], -1)).to(batch.ids.device)
+
+
+class HeadTeacher(nn.Module):
+    """Image encoder → tokens → heads, in which each picture's own text asks when `texts` is given."""
+
+    def __init__(self, encoder: ImageEncoder, head: FoldedHead, *, texts: TextTable | None, folds: FoldTable) -> None:
         super().__init__()
         self._encoder = Frozen(encoder)
         self._head = Frozen(head)
         self._texts = texts
+        self._folds = folds
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Targets:
         assert batch.images is not None
         encoder = self._encoder.module
         assert isinstance(encoder, ImageEncoder)
-        output: HeadOutput = self._head(encoder.tokens(batch.images), None if self._texts is None else self._texts.of(batch))
+        texts = None if self._texts is None else self._texts.of(batch)
+        output: HeadOutput = self._head(encoder.tokens(batch.images), texts, folds=self._folds.of(batch))
         return Targets(output.logits, output.representation)
 
 
 class TokenTeacher(nn.Module):
-    """A head over tokens that were stored when it was trained: HeadTeacher without the encoder's work."""
+    """Heads over tokens that were stored when they were trained: HeadTeacher without the encoder's work."""
 
-    def __init__(self, head: nn.Module, tokens: PackedArray, *, texts: TextTable | None) -> None:
+    def __init__(self, head: FoldedHead, tokens: PackedArray, *, texts: TextTable | None, folds: FoldTable) -> None:
         super().__init__()
         self._head = Frozen(head)
         self._tokens = tokens
         self._texts = texts
+        self._folds = folds
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Targets:
-        tokens = read_tokens(self._tokens, batch)
-        output: HeadOutput = self._head(tokens, None if self._texts is None else self._texts.of(batch))
+        texts = None if self._texts is None else self._texts.of(batch)
+        output: HeadOutput = self._head(read_tokens(self._tokens, batch), texts, folds=self._folds.of(batch))
         return Targets(output.logits, output.representation)
 
 

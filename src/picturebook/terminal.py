@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from picturebook.audit import COLUMNS, Audit, headline, summary_rows
 from picturebook.metrics import Evaluation
 from picturebook.runs import RunFolder, read_json
 from picturebook.types import Progress
@@ -102,6 +103,14 @@ def evaluation_table(result: Evaluation) -> RenderableType:
         "interval": result.interval,
     }
     return Group(table, two_columns(more))
+
+
+def audit_table(found: Audit) -> RenderableType:
+    """An audit's verdict, its reasons and every probe."""
+    table = Table(*COLUMNS, title=headline(found), title_justify="left")
+    for row in summary_rows(found):
+        table.add_row(*row)
+    return Group(table, *found.reasons)
 
 
 def two_columns(rows: Mapping[str, str]) -> RenderableType:

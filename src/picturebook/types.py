@@ -32,6 +32,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __getitem__(self, places: Int64[Tensor, " some"]) -> "Batch":
+        images = None if self.images is None else self.images[places]
+        return Batch(self.ids[places], self.views[places], self.labels[places], images)
+
     def to(self, device: torch.device) -> "Batch":
         images = None if self.images is None else self.images.to(device)
         return replace(self, ids=self.ids.to(device), views=self.views.to(device), labels=self.labels.to(device), images=images)

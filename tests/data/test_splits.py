@@ -11,7 +11,7 @@ from picturebook.types import UNLABELLED
 
 
 def split(names: list[str], labels: list[int], *, clusters: list[int] | None = None, **arguments: object) -> dict[str, set[str]]:
-    columns = {key: arguments.pop(key, None) for key in ("splits", "groups")}
+    columns = {key: arguments.pop(key, None) for key in ("splits", "groups", "domains")}
     rows = split_rows(
         ids=sample_ids(names),
         labels=np.array(labels, dtype=np.int64),
@@ -20,6 +20,7 @@ def split(names: list[str], labels: list[int], *, clusters: list[int] | None = N
         groups=columns["groups"] and tuple(columns["groups"]),
         clusters=None if clusters is None else np.array(clusters, dtype=np.int64),
         options=SplitOptions(**arguments),
+        domains=columns["domains"] and tuple(columns["domains"]),
     )
     for positions in rows.values():
         assert positions.dtype == np.int64
@@ -185,3 +186,80 @@ def test_a_class_of_one_group_is_trained_on() -> None:
     parts = split(names, labels, by="group", groups=[*map(str, range(30)), *["x"] * 6], test=0.6, val=0.3)
     assert shares_of(parts)["train"]["1"] == 6
     assert shares_of(parts)["test"] == {"0": 18}
+
+
+def test_each_labelled_picture_is_in_the_test_of_one_fold_whatever_the_data_say() -> None:
+    names, labels = named(60, 40)
+    groups = [f"g{index // 4}" for index in range(100)]
+    given = ["test" if index < 5 else "train" for index in range(100)]
+    tests = []
+    for fold in range(5):
+        parts = split(names, labels, groups=groups, splits=given, folds=5, fold=fold, val=0.25, test=0.1)
+        assert len(parts["test"]) == 20
+        assert shares_of(parts)["test"] == {"0": 12, "1": 8}
+        assert len(parts["val"]) == pytest.approx(20, abs=4)
+        where = {name: part for part, members in parts.items() for name in members}
+        assert all(len({where[name] for name in names[start : start + 4]}) == 1 for start in range(0, 100, 4)), "no group is cut"
+        tests.append(parts["test"])
+    assert sum(map(len, tests)) == len(set.union(*tests)) == 100
+
+
+def test_unlabelled_rows_are_no_fold_of_the_test() -> None:
+    names, labels = named(20, 20)
+    names += [f"unlabelled {index}" for index in range(40)]
+    groups = [*map(str, range(40)), *["0"] * 10, *map(str, range(50, 80))]
+    for fold in range(2):
+        parts = split(names, [*labels, *[UNLABELLED] * 40], groups=groups, folds=2, fold=fold, val=0.0)
+        assert shares_of(parts)["test"] == {"0": 10, "1": 10}
+        unlabelled = {name for name in parts["train"] if name.startswith("unlabelled")}
+        assert len(unlabelled) == (30 if names[0] in parts["test"] else 40)
+
+
+def test_more_folds_than_groups_are_refused() -> None:
+    with pytest.raises(DataError, match=r"data.split.folds = 4, but groups and near duplicates.*leave 2 units with a label"):
+        split(*named(10, 10), groups=["a"] * 10 + ["b"] * 10, folds=4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"fold": 1}, "fold = 1 needs folds"),
+        ({"folds": 3, "fold": 3}, r"fold: need 0 to 2 \(folds = 3\), got 3"),
+        ({"folds": 1}, "folds"),
+        ({"folds": 3, "by": "hash"}, "folds exclude each other"),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        SplitOptions.model_validate(settings)
+
+
+def test_a_held_out_domain_is_met_in_the_test_alone_and_nothing_else_is() -> None:
+    names, labels = named(40, 40)
+    domains = [("noto", "blob", "open", "")[index % 4] for index in range(80)]
+    groups = [str(index // 4) for index in range(80)]
+    domain_of = dict(zip(names, domains, strict=True))
+    whole = split(names, labels, groups=groups, by="group")
+    parts = split(names, labels, groups=groups, by="group", domains=domains, held_out=["open"])
+    assert parts["test"] == {name for name in whole["test"] if domain_of[name] == "open"}
+    for part in ("train", "val"):
+        assert parts[part] == {name for name in whole[part] if domain_of[name] != "open"}
+    assert all(parts.values())
+
+
+@pytest.mark.parametrize(
+    ("domains", "held_out", "sentence"),
+    [
+        (None, ["open"], "held_out names open, but there is no domain column: name it in data.columns.domain"),
+        (["noto", "open"], ["opne"], "data.split.held_out: There is no domain 'opne'. Did you mean 'open'?"),
+        (["noto", "open"], ["noto", "open"], "names every domain of the data"),
+    ],
+)
+def test_domains_that_cannot_be_held_out_are_refused(domains: list[str] | None, held_out: list[str], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        split(*named(20, 20), domains=None if domains is None else domains * 20, held_out=held_out)
+
+
+def test_a_class_that_only_the_held_out_domain_has_is_refused() -> None:
+    with pytest.raises(DataError, match=r"1 class without a training picture \(class 1\).*domain"):
+        split(*named(20, 20), domains=["noto"] * 20 + ["open"] * 20, held_out=["open"])

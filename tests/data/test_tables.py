@@ -128,6 +128,8 @@ def test_a_flat_folder_with_splits_and_groups(tmp_path: Path) -> None:
     table = read_table(options(root, columns={"group": "animal"}))
     assert table.splits == ("train", "val", "test")
     assert table.groups == ("x", "y", "x")
+    assert table.domains is None
+    assert read_table(options(root, columns={"domain": "animal"})).domains == ("x", "y", "x")
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
@@ -216,7 +218,7 @@ def test_no_label_at_all_is_refused(tmp_path: Path) -> None:
     assert "the column 'label' of metadata.csv is empty in every row" in data_refusal(root)
 
 
-@pytest.mark.parametrize("field", ["label", "split", "group"])
+@pytest.mark.parametrize("field", ["label", "split", "group", "domain"])
 def test_a_named_column_that_is_not_there_is_refused(tmp_path: Path, field: str) -> None:
     root = fill(tmp_path, "a/1.png", "b/1.png")
     assert "has no metadata file beside its pictures" in data_refusal(root, columns={field: "kind"})

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from picturebook.errors import ModelError, TextError
-from picturebook.models.text_encoders import TextEncoder, load_text_encoder, whiten
+from picturebook.models.text_encoders import TextEncoder, load_text_encoder, whiten, whiten_queries
+from picturebook.types import Queries
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +106,76 @@ def test_without_a_ridge_few_classes_lose_their_words_and_with_it_they_keep_them
 def test_class_texts_need_to_differ() -> None:
     with pytest.raises(TextError, match="All classes have the same text vector"):
         whiten(torch.full((4, 3), 0.7))
+
+
+def test_tokens_are_the_states_of_the_texts_own_tokens(toy_text_encoder: Path) -> None:
+    encoder = load_text_encoder(str(toy_text_encoder))
+    texts = ["a photo of one apple .", "leaf", "", "leaf"]
+    tokens = encoder.encode_tokens(texts, batch_size=2)
+    assert [len(part) for part in tokens] == [6, 1, 2, 1], "an empty text keeps its special tokens"
+    assert torch.equal(tokens[1], tokens[3])
+    for part in tokens:
+        torch.testing.assert_close(part.norm(dim=1), torch.ones(len(part)))
+    model = encoder._model
+    states = model[0].auto_model(**model.tokenizer(texts[:1], return_tensors="pt")).last_hidden_state[0, 1:-1]
+    torch.testing.assert_close(tokens[0], torch.nn.functional.normalize(states, dim=1), atol=1e-5, rtol=1e-5)
+
+
+def test_tokens_over_the_encoders_length_are_left_out(toy_text_encoder: Path) -> None:
+    encoder = load_text_encoder(str(toy_text_encoder))
+    (tokens,) = encoder.encode_tokens(["leaf " * 100])
+    assert len(tokens) == encoder.max_length - 2
+
+
+@pytest.mark.packages
+def test_texts_in_a_script_that_the_encoder_does_not_know_are_counted(minilm: TextEncoder) -> None:
+    unread = [
+        "кошка спит на старом диване",
+        "一只黑猫在沙发上睡觉",
+        "قطة تنام على الأريكة",
+        "แมวนอนบนโซฟา",
+        "μια γάτα κοιμάται στον καναπέ",
+    ]
+    read = [
+        "a cat sleeps on the old sofa",
+        "eine Katze schläft auf dem Sofa",
+        "",
+        "x",
+        "A. B. 3",
+        "six o’clock. time, 6:00, six, 6",
+        "un gato duerme en el sofá",
+    ]
+    assert [minilm.count_unread([text]) for text in unread] == [1] * len(unread)
+    assert minilm.count_unread(read) == 0
+    assert minilm.count_unread([*unread, *read]) == len(unread)
+
+
+def ragged(num_classes: int = 6, width: int = 10) -> Queries:
+    """Classes that ask by 1, 2, 3, … queries around their vector in `bank`."""
+    noise = torch.randn(num_classes, num_classes, width, generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(num_classes) <= torch.arange(num_classes)[:, None]
+    return Queries((bank(num_classes, width)[:, None] + 0.5 * noise) * mask[..., None], mask)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.3, 1.0])
+def test_queries_are_whitened_by_the_statistics_of_the_classes_means(ridge: float) -> None:
+    queries = ragged()
+    whitened = whiten_queries(queries, ridge=ridge)
+    torch.testing.assert_close(whitened.mean(), whiten(queries.mean(), ridge=ridge), atol=1e-5, rtol=1e-4)
+    means = queries.mean().double().numpy()
+    centre = means.mean(axis=0)
+    values, axes = np.linalg.eigh((means - centre).T @ (means - centre) / len(means))
+    kept = values > 1e-9
+    deviations = np.sqrt(np.where(kept, values, 0) + ridge * values[kept].mean())
+    gains = np.divide(1, deviations, out=np.zeros_like(deviations), where=deviations > 0)
+    matrix = axes @ np.diag(gains) @ axes.T
+    matrix /= np.sqrt(np.mean(((means - centre) @ matrix) ** 2))
+    for k in range(len(queries)):
+        expected = (queries.vectors[k, : k + 1].double().numpy() - centre) @ matrix
+        np.testing.assert_allclose(whitened.vectors[k, : k + 1].numpy(), expected, atol=2e-5)
+        assert (whitened.vectors[k, k + 1 :] == 0).all()
+
+
+def test_one_query_a_class_is_whitened_as_a_bank() -> None:
+    queries = Queries(bank()[:, None], torch.ones(6, 1, dtype=torch.bool))
+    assert torch.equal(whiten_queries(queries).vectors[:, 0], whiten(bank()))

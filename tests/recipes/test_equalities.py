@@ -1,4 +1,4 @@
-"""Three equalities: resumed = straight, two processes = one, stored targets = live teacher."""
+"""Two of the three equalities: resumed = straight, two processes = one. The third is in test_stored_targets.py."""
 
 import os
 import socket
@@ -16,14 +16,9 @@ from torch import multiprocessing
 
 from conftest import RESNET, VIT, make_stages, merged
 from picturebook.config import dump_options, load_options, run_recipe
-from picturebook.data.loaders import TrainingBatches
-from picturebook.errors import PicturebookError, StoreError
-from picturebook.models.heads import HeadOptions, build_head
-from picturebook.models.image_encoders import weights_fingerprint
-from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, Supervised, SupervisedOptions
-from picturebook.recipes.head_teacher import HeadParts, encode_pictures, label_with_head
+from picturebook.errors import PicturebookError
+from picturebook.objectives.soft_targets import Supervised, SupervisedOptions
 from picturebook.runs import RunFolder, read_json, write_json
-from picturebook.teachers import ClassifierTeacher, HeadTeacher, TextTable
 from picturebook.types import Progress, Silence
 
 Make = Callable[..., Any]
@@ -273,82 +268,3 @@ def test_what_is_refused_is_refused_in_both_processes(parallel: Parallel) -> Non
     (sentence,) = parallel.refusals("taken")
     assert sentence.startswith("RunError: ")
     assert "exists already" in sentence
-
-
-# ---- stored targets = live teacher --------------------------------------------------------------------------------------
-
-
-def training_batches(stages: Any) -> TrainingBatches:
-    options = stages.options.train
-    return TrainingBatches(
-        stages.maker,
-        stages.train_rows,
-        batch_size=options.batch_size,
-        epochs=options.epochs,
-        num_views=options.distinct_views,
-        seed=stages.options.seed,
-    )
-
-
-def test_what_was_stored_is_what_the_teacher_says_of_every_training_view(recipe_options: Make, tmp_path: Path) -> None:
-    stages = make_stages(recipe_options("supervised", tmp_path / "run"))
-    teacher = ClassifierTeacher(stages.new_student("encoder"))
-    stored = stages.label("targets", teacher, fingerprint={"teacher": "t"}, representation_width=8)
-    batches = training_batches(stages)
-    for step in range(batches.num_steps):
-        live, kept = teacher(batches.at(step)), stored(batches.at(step))
-        torch.testing.assert_close(kept.logits, live.logits, rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(kept.representation, live.representation, rtol=1e-3, atol=1e-3)
-
-
-def test_a_student_of_stored_targets_is_a_student_of_the_live_teacher(recipe_options: Make, tmp_path: Path) -> None:
-    students = []
-    for name in ("live", "stored"):
-        stages = make_stages(recipe_options("supervised", tmp_path / name, student=VIT, train=SGD))
-        live = ClassifierTeacher(stages.new_student("encoder"))
-        teacher = live if name == "live" else stages.label("targets", live, fingerprint={"teacher": "t"})
-        student = stages.new_student()
-        stages.train("student", SoftTargets(student, teacher, SoftTargetOptions(), projector=None), rows=stages.train_rows)
-        students.append(student)
-    for (key, live_value), stored_value in zip(students[0].state_dict().items(), students[1].state_dict().values(), strict=True):
-        torch.testing.assert_close(stored_value, live_value, rtol=1e-2, atol=1e-3, msg=lambda text, key=key: f"{key}: {text}")
-
-
-def test_labelling_on_tokens_equals_labelling_through_the_encoder(recipe_options: Make, tmp_path: Path) -> None:
-    stages = make_stages(recipe_options("learned", tmp_path / "run"))
-    encoder, tokens = encode_pictures(stages, stages.options.teacher)  # type: ignore[attr-defined]
-    ids = stages.pictures.ids
-    texts = TextTable(ids, torch.randn(len(ids), 6, generator=torch.Generator().manual_seed(0)))
-    options = HeadOptions(mode="own", width=16, num_heads=2)
-    head = build_head(options, token_width=32, num_tokens=16, text_width=6, num_classes=3, seed=0)
-    parts = HeadParts(encoder, tokens, texts, {"encoder": weights_fingerprint(encoder)})
-    on_tokens = label_with_head(stages, head, parts, representation_width=16)
-    teacher = HeadTeacher(encoder, head, texts=texts)
-    through = stages.label("through", teacher, fingerprint={"teacher": "t"}, representation_width=16)
-    batches = training_batches(stages)
-    for step in range(batches.num_steps):
-        batch = batches.at(step)
-        torch.testing.assert_close(on_tokens(batch).logits, through(batch).logits, rtol=1e-2, atol=5e-3)
-        torch.testing.assert_close(on_tokens(batch).representation, through(batch).representation, rtol=1e-2, atol=5e-3)
-
-
-def test_stored_targets_of_something_else_are_refused_by_name(recipe_options: Make, tmp_path: Path) -> None:
-    settings: dict[str, dict[str, Any]] = {
-        "teacher": {},
-        "views": {"views": {"flip": 0.0}},
-        "view seed": {"seed": 1},
-        "data": {"data": {"split": {"seed": 3}}},
-        "precision": {"precision": "bf16"},
-    }
-    options = recipe_options("supervised", tmp_path / "run", student=VIT)
-    stages = make_stages(options)
-    teacher = ClassifierTeacher(stages.new_student("encoder"))
-    stages.label("targets", teacher, fingerprint={"teacher": "first"})
-    for field, changes in settings.items():
-        other = make_stages(recipe_options("supervised", tmp_path / "run", student=VIT, **changes))
-        name = "second" if field == "teacher" else "first"
-        with pytest.raises(StoreError, match=f"its {field} is "):
-            other.label("targets", teacher, fingerprint={"teacher": name})
-    stages = make_stages(options)
-    again = stages.label("targets", teacher, fingerprint={"teacher": "first"})
-    assert again(training_batches(stages).at(0)).logits.shape == (16, 3)

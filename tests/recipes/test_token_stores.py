@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Listening, make_stages
 from picturebook.errors import DataError
-from picturebook.recipes.head_teacher import encode_pictures
+from picturebook.recipes.tokens import encode_pictures
 from picturebook.runs import RunFolder
 from picturebook.stores.packed import PackedArray
 from picturebook.types import Progress, Silence

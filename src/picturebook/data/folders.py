@@ -84,6 +84,7 @@ def read_folder(root: Path, columns: ColumnOptions, metadata: str | None) -> Row
         columns=table.columns if table else (),
         source=source,
         stamp=stamp(root, kept),
+        domains=column_or_none(table.values(columns.domain, kept)) if table else None,
     )
 
 

@@ -78,6 +78,7 @@ def _read(path: str, source: str, columns: ColumnOptions, stamp: str, **argument
         columns=present,
         source=source,
         stamp=stamp,
+        domains=_column(parts, columns.domain),
     )
 
 

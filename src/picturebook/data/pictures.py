@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from jaxtyping import Int32, Int64, UInt8
 from picturebook.data.canvases import CanvasStore, open_canvases
 from picturebook.data.findings import Finding, first_names, quantity
 from picturebook.data.splits import SPLITS, Rows, split_rows
+from picturebook.data.supervision import supervise
 from picturebook.data.tables import DataOptions, Table, read_table
+from picturebook.data.units import number_units
 from picturebook.errors import DataError
 from picturebook.types import UNLABELLED, Progress, no_progress
 
@@ -26,7 +28,7 @@ class Pictures:
     ids: Int64[np.ndarray, " pictures"]
     """64-bit hashes of the names."""
     labels: Int64[np.ndarray, " pictures"]
-    """Indices into `classes`, or UNLABELLED."""
+    """Indices into `classes`, or UNLABELLED; in train, what data.supervision leaves of them."""
     classes: tuple[str, ...]
     """Sorted."""
     texts: tuple[str, ...] | None
@@ -43,6 +45,10 @@ class Pictures:
     findings: tuple[Finding, ...]
     read: Callable[[int], bytes]
     """Original bytes by position."""
+    clusters: Int64[np.ndarray, " pictures"] | None = None
+    """Numbers of the near-duplicate clusters that are kept together; None where the settings keep none."""
+    domains: tuple[str, ...] | None = None
+    """Where or how each picture was made; None where the data do not say it."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -78,36 +84,64 @@ def load_pictures(
 
 
 def _split(table: Table, store: CanvasStore, options: DataOptions, *, to_train: bool) -> Pictures:
-    ids, labels = table.ids[store.rows], table.labels[store.rows]
-    names = tuple(table.names[row] for row in store.rows.tolist())
+    read = _selected(table, store, options)
     splits = _select(table.splits, store.rows)
     if to_train:
-        rows = split_rows(
-            ids=ids,
-            labels=labels,
-            classes=table.classes,
-            splits=splits,
-            groups=_select(table.groups, store.rows),
-            clusters=store.clusters if options.split.near_duplicates else None,
-            options=options.split,
-        )
+        divided = _supervised(_divided(read, splits, options), options)
     else:
-        named = np.array(splits or [""] * len(ids))
-        rows = {name: np.flatnonzero(named == name).astype(np.int64) for name in SPLITS}
+        named = np.array(splits or [""] * len(read))
+        divided = replace(read, rows={name: np.flatnonzero(named == name).astype(np.int64) for name in SPLITS})
+    findings = (*divided.findings, *_leaks(read, store.clusters, divided.rows))
+    return replace(divided, findings=findings, fingerprint=_fingerprint(divided, store))
+
+
+def _selected(table: Table, store: CanvasStore, options: DataOptions) -> Pictures:
+    """Take the rows that decoded, with their true labels, in no split yet."""
     return Pictures(
-        names=names,
-        ids=ids,
-        labels=labels,
+        names=tuple(table.names[row] for row in store.rows.tolist()),
+        ids=table.ids[store.rows],
+        labels=table.labels[store.rows],
         classes=table.classes,
         texts=_select(table.texts, store.rows),
         groups=_select(table.groups, store.rows),
         canvases=store.canvases,
         sizes=store.sizes,
-        rows=rows,
-        fingerprint=_fingerprint(table, store, rows),
-        findings=(*table.findings, *store.findings, *_leaks(names, labels, store.clusters, rows), *_left_out(names, rows)),
+        rows={},
+        fingerprint="",
+        findings=(*table.findings, *store.findings),
         read=partial(_read, table.read, store.rows),
+        clusters=store.clusters if options.split.near_duplicates else None,
+        domains=_select(table.domains, store.rows),
     )
+
+
+def _divided(read: Pictures, splits: tuple[str, ...] | None, options: DataOptions) -> Pictures:
+    rows = split_rows(
+        ids=read.ids,
+        labels=read.labels,
+        classes=read.classes,
+        splits=splits,
+        groups=read.groups,
+        clusters=read.clusters,
+        options=options.split,
+        domains=read.domains,
+    )
+    return replace(read, rows=rows, findings=(*read.findings, *_left_out(read, rows, options.split.held_out)))
+
+
+def _supervised(divided: Pictures, options: DataOptions) -> Pictures:
+    """Withhold and replace training labels; the true ones go no further than this."""
+    known = supervise(
+        options.supervision,
+        ids=divided.ids,
+        labels=divided.labels,
+        units=number_units(divided.ids, divided.groups, divided.clusters),
+        train=divided.rows["train"],
+        names=divided.names,
+        classes=divided.classes,
+    )
+    rows = divided.rows | {"train": known.train}
+    return replace(divided, labels=known.labels, rows=rows, findings=(*divided.findings, *known.findings))
 
 
 def _read(read: Callable[[int], bytes], rows: Int64[np.ndarray, " pictures"], position: int) -> bytes:
@@ -148,35 +182,40 @@ def _broken_kinds(store: CanvasStore, names: list[str]) -> str:
     return first_names(f"{name} ({kinds[name]})" for name in names)
 
 
-def _leaks(
-    names: tuple[str, ...], labels: Int64[np.ndarray, " pictures"], clusters: Int64[np.ndarray, " pictures"], rows: Rows
-) -> tuple[Finding, ...]:
+def _leaks(read: Pictures, clusters: Int64[np.ndarray, " pictures"], rows: Rows) -> tuple[Finding, ...]:
     """Find duplicates across splits, and duplicates with different labels."""
     findings = []
     for split in ("test", "val"):
         leaked = rows[split][np.isin(clusters[rows[split]], clusters[rows["train"]])]
-        findings.append(
-            Finding("warned", f"in {split}, with a near duplicate in train", tuple(names[row] for row in leaked.tolist()))
-        )
-    labelled = np.flatnonzero(labels != UNLABELLED)
-    pairs = np.unique(np.stack([clusters[labelled], labels[labelled]], axis=1), axis=0)
+        findings.append(Finding("warned", f"in {split}, with a near duplicate in train", _names(read, leaked)))
+    labelled = np.flatnonzero(read.labels != UNLABELLED)
+    pairs = np.unique(np.stack([clusters[labelled], read.labels[labelled]], axis=1), axis=0)
     numbers, counts = np.unique(pairs[:, 0], return_counts=True)
     torn = labelled[np.isin(clusters[labelled], numbers[counts > 1])]
-    findings.append(Finding("warned", "near duplicates with different labels", tuple(names[row] for row in torn.tolist())))
+    findings.append(Finding("warned", "near duplicates with different labels", _names(read, torn)))
     return tuple(finding for finding in findings if finding.names)
 
 
-def _left_out(names: tuple[str, ...], rows: Rows) -> tuple[Finding, ...]:
-    left = np.setdiff1d(np.arange(len(names)), np.concatenate(list(rows.values())))
-    if not len(left):
-        return ()
-    return (Finding("skipped", "no label, and together with val or test pictures", tuple(names[row] for row in left.tolist())),)
+def _left_out(read: Pictures, rows: Rows, held_out: list[str]) -> tuple[Finding, ...]:
+    """Find what is in no split, by the reason: a domain that is held out, or the lack of a label."""
+    left = np.setdiff1d(np.arange(len(read)), np.concatenate(list(rows.values())))
+    held = np.isin(np.array(read.domains or [""] * len(read)), held_out)[left]
+    by_domain = held | (read.labels[left] != UNLABELLED)
+    kind = f"of {' and '.join(held_out)} outside of the test, or of another domain in it (data.split.held_out)"
+    findings = [
+        Finding("skipped", kind, _names(read, left[by_domain])),
+        Finding("skipped", "no label, and together with val or test pictures", _names(read, left[~by_domain])),
+    ]
+    return tuple(finding for finding in findings if finding.names)
 
 
-def _fingerprint(table: Table, store: CanvasStore, rows: Rows) -> str:
+def _names(read: Pictures, rows: Int64[np.ndarray, " _"]) -> tuple[str, ...]:
+    return tuple(read.names[row] for row in rows.tolist())
+
+
+def _fingerprint(pictures: Pictures, store: CanvasStore) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    parts = [table.ids[store.rows], table.labels[store.rows], *(rows[split] for split in ("train", "val", "test"))]
-    for part in parts:
+    for part in [pictures.ids, pictures.labels, *(pictures.rows[split] for split in SPLITS)]:
         digest.update(len(part).to_bytes(8, "big") + np.ascontiguousarray(part).tobytes())
-    digest.update("\0".join((*table.classes, store.fingerprint)).encode())
+    digest.update("\0".join((*pictures.classes, store.fingerprint)).encode())
     return digest.hexdigest()

@@ -39,6 +39,8 @@ class ColumnOptions(Options):
     """train, val (validation, valid, dev) or test; wins over split folders."""
     group: str = "group"
     """What must stay in one split, such as one patient, one animal or one scene."""
+    domain: str = "domain"
+    """Where or how a picture was made, such as a hospital, a camera or a vendor: what data.split.held_out holds out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +64,7 @@ class Rows:
     """Where the columns stand, for messages."""
     stamp: str
     """Changes when a picture's bytes may have changed; "" where only the bytes themselves tell."""
+    domains: tuple[str, ...] | None = None
 
 
 def sample_id(key: str) -> int:
@@ -80,10 +83,10 @@ def check_named_columns(columns: ColumnOptions, present: tuple[str, ...], source
     """Refuse a column that the user named and that is not there.
 
     Raises:
-        DataError: label, split or group is not the default and not among `present`.
+        DataError: label, split, group or domain is not the default and not among `present`.
     """
     defaults = ColumnOptions()
-    for field in ("label", "split", "group"):
+    for field in ("label", "split", "group", "domain"):
         name = getattr(columns, field)
         if name != getattr(defaults, field) and name not in present:
             raise DataError(f"data.columns.{field}: {no_column(name, present, source)}")
@@ -135,3 +138,4 @@ class Table:
     findings: tuple[Finding, ...]
     stamp: str = ""
     """Changes when a picture's bytes may have changed; "" where only the bytes themselves tell."""
+    domains: tuple[str, ...] | None = None

@@ -9,13 +9,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from pydantic import Field, model_validator
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import csr_array
 
 from picturebook.data.counter import counter_uniforms
 from picturebook.data.findings import first_names, quantity
-from picturebook.data.rows import sample_ids
-from picturebook.errors import DataError
+from picturebook.data.units import count_classes, deal_folds, number_units, unit_keys
+from picturebook.errors import DataError, unknown_name
 from picturebook.options import Options
 from picturebook.types import UNLABELLED
 
@@ -40,11 +39,29 @@ class SplitOptions(Options):
     """Another seed is another split."""
     near_duplicates: bool = True
     """Keep near duplicates in one split."""
+    folds: int | None = Field(default=None, ge=2)
+    """k-fold: the test is one of so many folds of all labelled pictures, dealt anew whatever split the data name, with each
+    group (where there is a group column) in one fold; `val` is the share of the rest, `test` plays no part."""
+    fold: int = Field(default=0, ge=0)
+    """Which of the folds is the test, from 0."""
+    held_out: list[str] = Field(default_factory=list)
+    """Values of the domain column (columns.domain) that are met in the test alone: they leave train and val, and everything
+    else leaves the test."""
 
     @model_validator(mode="after")
     def _train_keeps_something(self) -> "SplitOptions":
         if self.test + self.val >= 1:
             raise ValueError(f"test + val: need < 1, so that train keeps something, got {self.test + self.val:g}: lower one")
+        return self
+
+    @model_validator(mode="after")
+    def _the_fold_is_one_of_the_folds(self) -> "SplitOptions":
+        if self.folds is None and self.fold:
+            raise ValueError(f"fold = {self.fold} needs folds, the number of folds: set both, or neither")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold: need 0 to {self.folds - 1} (folds = {self.folds}), got {self.fold}")
+        if self.folds is not None and self.by == "hash":
+            raise ValueError('by = "hash" and folds exclude each other, since folds are balanced: take one of the two away')
         return self
 
 
@@ -57,6 +74,7 @@ def split_rows(
     groups: tuple[str, ...] | None,
     clusters: Int64[np.ndarray, " rows"] | None,
     options: SplitOptions,
+    domains: tuple[str, ...] | None = None,
 ) -> Rows:
     """Say which rows are train, val and test.
 
@@ -71,28 +89,70 @@ def split_rows(
         groups: the group column; "" is a group of its own.
         clusters: number of the near-duplicate cluster of each row; None keeps none together.
         options: shares, way and seed.
+        domains: the domain column, for `options.held_out`.
 
     Returns:
         "train", "val", "test" to ascending row positions.
 
     Raises:
-        DataError: no group column for by="group"; only part of the rows have a given split; a class without training
-            pictures; no test picture though there should be some.
+        DataError: no group column for by="group"; only part of the rows have a given split; fewer units than folds; no domain
+            column, or none of its values, for held_out; a class without training pictures; no test picture though there
+            should be some.
     """
-    given = _given(labels, splits)
     if options.by == "group" and groups is None:
         raise DataError(
             'data.split.by is "group", but there is no group column: name it in data.columns.group, or split otherwise.'
         )
+    units = number_units(ids, groups if options.by == "group" or options.folds else None, clusters)
+    if options.folds is None:
+        given = _given(labels, splits)
+    else:
+        given = _given_by_fold(ids, labels, units, len(classes), options.folds, options)
     shares = {name: share for name, share in (("val", options.val), ("test", options.test)) if not (given == name).any()}
     free = np.flatnonzero(given == "train")
-    units = _units(ids, groups if options.by == "group" else None, clusters)[free]
     drawn = given.copy()
-    drawn[free] = _draw(ids[free], labels[free], units, len(classes), shares, options)
+    drawn[free] = _draw(ids[free], labels[free], units[free], len(classes), shares, options)
     drawn[(labels == UNLABELLED) & (drawn != "train")] = ""
+    if options.held_out:
+        drawn = _held_out(drawn, domains, options.held_out)
     rows = {name: np.flatnonzero(drawn == name).astype(np.int64) for name in SPLITS}
     _check(rows, labels, classes, options)
     return rows
+
+
+def _given_by_fold(
+    ids: Int64[np.ndarray, " rows"],
+    labels: Int64[np.ndarray, " rows"],
+    units: Int64[np.ndarray, " rows"],
+    num_classes: int,
+    num: int,
+    options: SplitOptions,
+) -> np.ndarray:
+    """Put one fold into the test; a unit without any label is no test and stays free."""
+    labelled_units = np.unique(units[labels != UNLABELLED])
+    if len(labelled_units) < num:
+        raise DataError(
+            f"data.split.folds = {num}, but groups and near duplicates, which are never parted, leave "
+            f"{quantity(len(labelled_units), 'unit')} with a label: lower it, or add pictures."
+        )
+    folds = deal_folds(ids, labels, units, num_classes, num=num, seed=options.seed)
+    return np.where((folds == options.fold) & np.isin(units, labelled_units), "test", "train").astype("<U5")
+
+
+def _held_out(drawn: np.ndarray, domains: tuple[str, ...] | None, held_out: list[str]) -> np.ndarray:
+    """Leave the held-out domains in the test alone, and nothing else there; what leaves a split is in none."""
+    if domains is None:
+        raise DataError(
+            f"data.split.held_out names {', '.join(held_out)}, but there is no domain column: name it in data.columns.domain."
+        )
+    known = set(domains) - {""}
+    for name in held_out:
+        if name not in known:
+            raise DataError(f"data.split.held_out: {unknown_name('domain', name, known)}")
+    if known <= set(held_out):
+        raise DataError("data.split.held_out names every domain of the data: leave out one at least, to learn from.")
+    held = np.isin(np.array(domains), held_out)
+    return np.where(held == (drawn == "test"), drawn, "")
 
 
 def _draw(
@@ -104,12 +164,12 @@ def _draw(
     options: SplitOptions,
 ) -> np.ndarray:
     """Draw a split for each row that the data leave free."""
-    number, keys = _unit_keys(ids, units)
+    number, keys = unit_keys(ids, units)
     uniforms = counter_uniforms(options.seed, keys, np.zeros_like(keys), 1, stream=_STREAM)[:, 0]
     if options.by == "hash":
         assigned = _by_hash(uniforms, shares)
     else:
-        assigned = _balanced(_counts(number, labels, len(keys), num_classes), uniforms, shares)
+        assigned = _balanced(count_classes(number, labels, len(keys), num_classes), uniforms, shares)
     drawn: np.ndarray = assigned[number]
     return drawn
 
@@ -131,46 +191,6 @@ def _given(labels: Int64[np.ndarray, " rows"], splits: tuple[str, ...] | None) -
             f"The data put every picture in {' or '.join(sorted(set(given)))}, none in train: there is nothing to learn from."
         )
     return given
-
-
-def _units(
-    ids: Int64[np.ndarray, " rows"], groups: tuple[str, ...] | None, clusters: Int64[np.ndarray, " rows"] | None
-) -> Int64[np.ndarray, " rows"]:
-    """Number what belongs together: rows linked by a group, by a near duplicate, or by a chain of both."""
-    n = len(ids)
-    links = [np.arange(n)]
-    if groups is not None:
-        group_ids = np.where(np.array(groups) == "", ids, sample_ids(f"group\0{group}" for group in groups))
-        links.append(np.unique(group_ids, return_inverse=True)[1])
-    if clusters is not None:
-        links.append(np.unique(clusters, return_inverse=True)[1])
-    # Rows and the groups and clusters that they are in, as one graph.
-    offsets = n * np.arange(1, len(links))
-    ends = np.concatenate([link + offset for link, offset in zip(links[1:], offsets, strict=True)] or [np.arange(n)])
-    starts = np.tile(np.arange(n), max(len(links) - 1, 1))
-    size = n * len(links)
-    graph = coo_array((np.ones(len(ends), dtype=np.int8), (starts, ends)), shape=(size, size))
-    numbers: np.ndarray = connected_components(graph, directed=False)[1]
-    return numbers[:n].astype(np.int64)
-
-
-def _unit_keys(
-    ids: Int64[np.ndarray, " rows"], units: Int64[np.ndarray, " rows"]
-) -> tuple[Int64[np.ndarray, " rows"], Int64[np.ndarray, " units"]]:
-    """Number the units from 0 and give each its smallest sample id as a key that does not depend on the order of rows."""
-    _, number = np.unique(units, return_inverse=True)
-    keys = np.full(number.max(initial=-1) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(keys, number, ids)
-    return number.astype(np.int64), keys
-
-
-def _counts(
-    number: Int64[np.ndarray, " rows"], labels: Int64[np.ndarray, " rows"], num_units: int, num_classes: int
-) -> csr_array:
-    """Count the labelled pictures of each unit by class, [units, classes]."""
-    labelled = labels != UNLABELLED
-    ones = np.ones(int(labelled.sum()), dtype=np.int64)
-    return coo_array((ones, (number[labelled], labels[labelled])), shape=(num_units, num_classes)).tocsr()
 
 
 def _by_hash(uniforms: Float64[np.ndarray, " units"], shares: dict[str, float]) -> np.ndarray:
@@ -265,7 +285,7 @@ def _check(rows: Rows, labels: Int64[np.ndarray, " rows"], classes: tuple[str, .
     if empty:
         raise DataError(
             f"{quantity(len(empty), 'class')} without a training picture ({first_names(empty)}): add pictures, or lower "
-            "data.split.test and data.split.val; pictures of one group, and near duplicates, are never parted."
+            "data.split.test and data.split.val; groups and near duplicates are never parted, held-out domains never learnt from."
         )
     if options.test > 0 and not len(rows["test"]):
         raise DataError(

@@ -14,6 +14,7 @@ from picturebook.data.hub import parquet_names, read_hub, read_parquet
 from picturebook.data.idx import read_idx_table
 from picturebook.data.rows import ColumnOptions, Rows, Table, no_column, sample_ids
 from picturebook.data.splits import SplitOptions
+from picturebook.data.supervision import SupervisionOptions
 from picturebook.errors import DataError, TextError
 from picturebook.options import Options
 from picturebook.types import UNLABELLED
@@ -34,6 +35,8 @@ class DataOptions(Options):
     """What the metadata's columns are called."""
     split: SplitOptions = SplitOptions()
     """How pictures are split where the data do not say it."""
+    supervision: SupervisionOptions = SupervisionOptions()
+    """How much of the training labels is used, and how right they are."""
     canvas_size: int = Field(default=64, ge=8)
     """Height and width of the square to which each picture is decoded once, in pixels; at least what the student sees."""
     max_broken_share: float = Field(default=0.1, ge=0, le=1)
@@ -117,6 +120,7 @@ def _table(rows: Rows, root: str, *, to_train: bool) -> Table:
         read=rows.read,
         findings=(*rows.findings, *_notable(rows, classes)),
         stamp=rows.stamp,
+        domains=rows.domains,
     )
 
 

@@ -6,8 +6,10 @@ Attention is softmax(q kᵀ / √d) v over the tokens of one image. What differs
     bank      all K class texts             the same K queries for every image: no label can reach the forward pass
     learned   K learned vectors             the control of bank without words
     linear    nobody                        mean of the tokens, the image-only reference
+    text      nobody                        the image's own text is classified, the image never looked at
 
-Queries never enter the output but by what they select, except where own text may by `residual`.
+A text asks by one vector or by several (its sentences or tokens); what several find is averaged. Queries never enter the
+output but by what they select, except where own text may: by `residual`, or alone in `text`.
 """
 
 from dataclasses import dataclass
@@ -17,19 +19,21 @@ import torch
 from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional
 
 from picturebook.errors import OptionError, TextError
+from picturebook.models.cross_attention import CrossAttention
 from picturebook.options import Options
+from picturebook.types import Queries
 
 
 class HeadOptions(Options):
     """The part of a teacher that joins text vectors and image tokens."""
 
-    mode: Literal["bank", "own", "learned", "linear"] = "bank"
-    """Who asks the image: all class texts (bank), the image's own text (own), learned vectors (learned), nobody (linear)."""
+    mode: Literal["bank", "own", "learned", "linear", "text"] = "bank"
+    """Who asks the image: all class texts (bank), its own text (own), learned vectors (learned), nobody (linear; text, which
+    classifies the own text alone)."""
     width: int = Field(256, ge=1)
-    """Width of queries, keys, values and of the attended representation; linear keeps the tokens' own width."""
+    """Width of queries, keys, values and of the attended representation; linear and text keep their input's width."""
     num_heads: int = Field(4, ge=1)
     """Attention heads; divides width."""
     scorer: Literal["shared", "per_class"] = "shared"
@@ -57,50 +61,10 @@ class HeadOutput:
     logits: Float[Tensor, "batch classes"]
     """Unnormalised."""
     representation: Float[Tensor, "batch width"]
-    """The attended image: o (own), Σ_k p(k|x) o_k (bank, learned), the mean token (linear)."""
-    attention: Float[Tensor, "batch queries tokens"] | None = None
-    """Attention maps, the mean over heads; rows sum to 1. None unless asked for, and always for linear."""
-
-
-class CrossAttention(nn.Module):
-    """Multi-head attention of text queries to image tokens, without a residual (arXiv:1706.03762, section 3.2.2).
-
-    q = W_q LN(text), k = W_k LN(token) + p, v = W_v LN(token), output W_o [heads]. The position embedding p [N, W] is
-    learned and starts at 0: the head begins as a function of the set of tokens, and where a token was can still be
-    learned. Values carry no position, so the output is made of image content alone.
-    """
-
-    def __init__(self, *, token_width: int, num_tokens: int, text_width: int, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.text_norm = nn.LayerNorm(text_width)
-        self.token_norm = nn.LayerNorm(token_width)
-        self.query = nn.Linear(text_width, width)
-        self.key = nn.Linear(token_width, width)
-        self.value = nn.Linear(token_width, width)
-        self.output = nn.Linear(width, width)
-        self.position = nn.Parameter(torch.zeros(num_tokens, width))
-
-    def forward(
-        self,
-        texts: Float[Tensor, "asked queries text_width"],
-        tokens: Float[Tensor, "batch tokens token_width"],
-        *,
-        with_attention: bool = False,
-    ) -> tuple[Float[Tensor, "batch queries width"], Float[Tensor, "batch queries tokens"] | None]:
-        """Attended tokens of each query, and the maps if asked. `asked` is B, or 1 for queries that all images share."""
-        tokens = self.token_norm(tokens)
-        queries = self._split(self.query(self.text_norm(texts))).expand(len(tokens), -1, -1, -1)
-        keys, values = self._split(self.key(tokens) + self.position), self._split(self.value(tokens))
-        attended = functional.scaled_dot_product_attention(queries, keys, values)
-        maps = None
-        if with_attention:  # computed again, since the fused kernel keeps no maps
-            maps = (queries @ keys.transpose(-1, -2) / keys.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=1)
-        return self.output(attended.transpose(1, 2).flatten(2)), maps
-
-    def _split(self, vectors: Tensor) -> Tensor:
-        """[B, n, W] to [B, heads, n, W / heads]."""
-        return vectors.reshape(*vectors.shape[:2], self.num_heads, -1).transpose(1, 2)
+    """The attended image: o (own), Σ_k p(k|x) o_k (bank, learned), the mean token (linear), the text vector (text)."""
+    attention: Float[Tensor, "batch texts tokens"] | None = None
+    """Attention maps, one a text that asks: the mean over heads and over the text's queries; rows sum to 1. None unless asked
+    for, and always for linear and text."""
 
 
 class LinearHead(nn.Module):
@@ -120,7 +84,7 @@ class LinearHead(nn.Module):
     def forward(
         self,
         tokens: Float[Tensor, "batch tokens token_width"],
-        texts: Float[Tensor, "batch text_width"] | None = None,
+        texts: Queries | None = None,
         *,
         with_attention: bool = False,
     ) -> HeadOutput:
@@ -133,7 +97,7 @@ class OwnTextHead(nn.Module):
     """Each image is asked by its own text: o = attention(text, tokens), logits = W LN(o) + b.
 
     The literal head of the paper. Even without residual the query can tell the label by which tokens it selects, so text
-    that was made from the label makes a privileged teacher. With `residual`, o also gets W_r LN(text).
+    that was made from the label makes a privileged teacher. With `residual`, o also gets W_r LN(text), the mean of its queries.
     """
 
     def __init__(self, attention: CrossAttention, *, num_classes: int, dropout: float, residual: bool) -> None:
@@ -148,7 +112,7 @@ class OwnTextHead(nn.Module):
     def forward(
         self,
         tokens: Float[Tensor, "batch tokens token_width"],
-        texts: Float[Tensor, "batch text_width"] | None,
+        texts: Queries | None,
         *,
         with_attention: bool = False,
     ) -> HeadOutput:
@@ -161,10 +125,10 @@ class OwnTextHead(nn.Module):
             raise TextError(
                 "A head with mode 'own' asks each image by its own text, and got no texts. Give texts, or use 'bank'."
             )
-        attended, maps = self.attention(texts[:, None], tokens, with_attention=with_attention)
+        attended, maps = self.attention(texts.vectors[:, None], texts.mask[:, None], tokens, with_attention=with_attention)
         representation = attended[:, 0]
         if self.residual is not None:
-            representation = representation + self.residual(self.attention.text_norm(texts))
+            representation = representation + self.residual(self.attention.text_norm(texts.mean()))
         return HeadOutput(self.classifier(self.dropout(self.norm(representation))), representation, maps)
 
 
@@ -175,21 +139,25 @@ class ClassBankHead(nn.Module):
     standard deviation of about 1. per_class: z_k = <LN(o_k), w_k> + b_k, which needs no words (ML-Decoder,
     arXiv:2111.12933, classifies so with fixed random queries).
 
+    A class that asks by several queries has o_k = the mean of what they find, and T_k = their mean in the scorer.
+
     Args:
-        texts: [K, Dt]; a buffer where they are class texts, parameters where they are learned.
+        texts: of the K classes; their vectors are a buffer where they are class texts, parameters where they are learned.
     """
 
     texts: Tensor
+    mask: Tensor
 
-    def __init__(self, attention: CrossAttention, texts: Tensor, *, scorer: str, dropout: float, learned: bool) -> None:
+    def __init__(self, attention: CrossAttention, texts: Queries, *, scorer: str, dropout: float, learned: bool) -> None:
         super().__init__()
         self.attention = attention
         width = self.representation_width = attention.output.out_features
-        num_classes, text_width = texts.shape
+        num_classes, _, text_width = texts.vectors.shape
         if learned:
-            self.texts = nn.Parameter(texts.clone())
+            self.texts = nn.Parameter(texts.vectors.clone())
         else:
-            self.register_buffer("texts", texts.clone())
+            self.register_buffer("texts", texts.vectors.clone())
+        self.register_buffer("mask", texts.mask.clone())
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.bias = nn.Parameter(torch.zeros(num_classes))
@@ -198,28 +166,62 @@ class ClassBankHead(nn.Module):
             self.class_weights = nn.Parameter(torch.randn(num_classes, width) / width**0.5)
         else:
             # LN(o) has entries of variance 1, so <LN(o), g> has the deviation |g|.
-            norms = self.projection(texts).detach().norm(dim=1)
+            norms = self.projection(texts.mean()).detach().norm(dim=1)
             self.log_temperature = nn.Parameter(norms.square().mean().sqrt().log())
 
     def forward(
         self,
         tokens: Float[Tensor, "batch tokens token_width"],
-        texts: Float[Tensor, "batch text_width"] | None = None,
+        texts: Queries | None = None,
         *,
         with_attention: bool = False,
     ) -> HeadOutput:
         """Classify by the bank; an image's own text is never looked at."""
-        attended, maps = self.attention(self.texts[None], tokens, with_attention=with_attention)
+        attended, maps = self.attention(self.texts[None], self.mask[None], tokens, with_attention=with_attention)
         scored = self.dropout(self.norm(attended))
         if self.projection is None:
             logits = (scored * self.class_weights).sum(dim=-1) + self.bias
         else:
-            logits = (scored * self.projection(self.texts)).sum(dim=-1) / self.log_temperature.exp() + self.bias
+            asked = Queries(self.texts, self.mask).mean()
+            logits = (scored * self.projection(asked)).sum(dim=-1) / self.log_temperature.exp() + self.bias
         representation = (logits.softmax(dim=-1)[:, :, None] * attended).sum(dim=1)
         return HeadOutput(logits, representation, maps)
 
 
-Head = LinearHead | OwnTextHead | ClassBankHead
+class TextHead(nn.Module):
+    """The image's own text alone: logits = W LN(text) + b, with the mean of the text's queries. No token is looked at.
+
+    The control of whether a teacher reads more than its captions, and the text expert beside an image expert.
+    """
+
+    def __init__(self, *, text_width: int, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.representation_width = text_width
+        self.norm = nn.LayerNorm(text_width)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(text_width, num_classes)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch tokens token_width"],
+        texts: Queries | None,
+        *,
+        with_attention: bool = False,
+    ) -> HeadOutput:
+        """Classify each image's text; there are no maps.
+
+        Raises:
+            TextError: no texts.
+        """
+        if texts is None:
+            raise TextError(
+                "A head with mode 'text' classifies each image's own text, and got no texts. Give texts, or use 'bank'."
+            )
+        vectors = texts.mean()
+        return HeadOutput(self.classifier(self.dropout(self.norm(vectors))), vectors)
+
+
+Head = LinearHead | OwnTextHead | ClassBankHead | TextHead
 
 
 def build_head(
@@ -229,7 +231,7 @@ def build_head(
     num_tokens: int,
     text_width: int,
     num_classes: int,
-    class_texts: Float[Tensor, "classes text_width"] | None = None,
+    class_texts: Queries | None = None,
     seed: int,
 ) -> Head:
     """Build the head; new weights are a function of `seed` alone.
@@ -240,23 +242,26 @@ def build_head(
         num_tokens: N; the attending heads take exactly this many.
         text_width: Dt of the text vectors; learned queries have the same width, so that the sizes can be compared.
         num_classes: K.
-        class_texts: bank only: [K, Dt], whitened (`text_encoders.whiten`), in the order of the classes.
+        class_texts: bank only: K texts, whitened (`text_encoders.whiten_queries`), in the order of the classes.
         seed: of the initialisation.
 
     Raises:
-        OptionError: class_texts are missing for a bank, given to another head, or not [K, Dt].
+        OptionError: class_texts are missing for a bank, given to another head, or not K of width Dt.
     """
     if (class_texts is not None) != (options.mode == "bank"):
         came = "none came" if class_texts is None else "they came"
         raise OptionError(f"Class texts belong to head.mode = 'bank' and to no other; with {options.mode!r} {came}.")
-    if class_texts is not None and class_texts.shape != (num_classes, text_width):
+    if class_texts is not None and class_texts.vectors.shape[::2] != (num_classes, text_width):
         raise OptionError(
-            f"Class texts: expected one vector a class, {(num_classes, text_width)}, got {tuple(class_texts.shape)}."
+            f"Class texts: expected {num_classes} of width {text_width}, one a class, "
+            f"got {len(class_texts)} of width {class_texts.vectors.shape[2]}."
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if options.mode == "linear":
             return LinearHead(token_width=token_width, num_classes=num_classes, dropout=options.dropout)
+        if options.mode == "text":
+            return TextHead(text_width=text_width, num_classes=num_classes, dropout=options.dropout)
         attention = CrossAttention(
             token_width=token_width,
             num_tokens=num_tokens,
@@ -267,5 +272,6 @@ def build_head(
         if options.mode == "own":
             return OwnTextHead(attention, num_classes=num_classes, dropout=options.dropout, residual=options.residual)
         learned = class_texts is None
-        texts = torch.randn(num_classes, text_width) if class_texts is None else class_texts
-        return ClassBankHead(attention, texts, scorer=options.scorer, dropout=options.dropout, learned=learned)
+        if class_texts is None:
+            class_texts = Queries(torch.randn(num_classes, text_width)[:, None], torch.ones(num_classes, 1, dtype=torch.bool))
+        return ClassBankHead(attention, class_texts, scorer=options.scorer, dropout=options.dropout, learned=learned)

@@ -238,7 +238,7 @@ def _write_out_attention(model: nn.Module) -> None:
     """Attention as matrix products: torch's fused kernel on CPU takes up to four times as long in bf16 (docs/log.md)."""
     for module in model.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = False
+            setattr(module, "fused_attn", False)  # noqa: B010 - mypy knows modules and tensors only
 
 
 def _refusal(name: str, source: ImageSource, arguments: dict[str, Any], error: Exception) -> str:

@@ -14,10 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from picturebook.errors import ModelError
 from picturebook.models.artefact import load_student
-from picturebook.models.heads import Head, HeadOptions, build_head
+from picturebook.models.head_ensembles import Combination, Experts, FoldedHead
+from picturebook.models.heads import HeadOptions, build_head
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.options import Options, validate
 from picturebook.runs import write_json
+from picturebook.types import Queries
 
 
 class SavedTeacher(Options):
@@ -33,19 +35,54 @@ class SavedTeacher(Options):
     """Name of the frozen text encoder, or None for a head without words."""
     text_width: int = Field(0, ge=0)
     """Width of text vectors, or of learned queries."""
-    head: HeadOptions
-    """The head's settings."""
+    heads: list[HeadOptions] = Field(min_length=1)
+    """Settings of the experts that answer together; the first is the run's `teacher.head`."""
+    combination: Combination = "product"
+    """How several experts' answers become one."""
+    folds: int = Field(0, ge=0)
+    """Folds of the training pictures, each with experts of its own; 0 where one group of experts labels all."""
+    class_queries: int = Field(1, ge=1)
+    """Most queries that a class text has, for a bank."""
+
+    @property
+    def reads_own_words(self) -> bool:
+        """Whether a picture is asked by a text of its own."""
+        return any(head.mode in ("own", "text") for head in self.heads)
 
 
-def save_teacher(saved: SavedTeacher, head: Head, folder: Path) -> None:
-    """Write the head and what it stands on."""
+def save_teacher(saved: SavedTeacher, head: FoldedHead, folder: Path) -> None:
+    """Write the heads and what they stand on."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}, folder / "head.safetensors")
     write_json(folder / "teacher.json", saved.model_dump(mode="json"))
 
 
-def load_teacher(folder: Path) -> tuple[ImageEncoder, Head, SavedTeacher]:
-    """The frozen image encoder, the head in eval mode, and what was saved of them.
+def build_experts(saved: SavedTeacher, encoder: ImageEncoder, *, bank: Queries | None, seed: int) -> Experts:
+    """New experts as the settings say.
+
+    Args:
+        saved: the settings.
+        encoder: whose tokens they read.
+        bank: class texts, for the heads that ask with them.
+        seed: of the first expert's weights; the next ones take the next numbers.
+    """
+    heads = [
+        build_head(
+            options,
+            token_width=encoder.token_width,
+            num_tokens=encoder.grid[0] * encoder.grid[1],
+            text_width=saved.text_width,
+            num_classes=saved.num_classes,
+            class_texts=bank if options.mode == "bank" else None,
+            seed=seed + number,
+        )
+        for number, options in enumerate(saved.heads)
+    ]
+    return Experts(heads, combination=saved.combination)
+
+
+def load_teacher(folder: Path) -> tuple[ImageEncoder, FoldedHead, SavedTeacher]:
+    """The frozen image encoder, the heads in eval mode, and what was saved of them.
 
     Raises:
         ModelError: the folder holds no teacher with a head.
@@ -61,15 +98,8 @@ def load_teacher(folder: Path) -> tuple[ImageEncoder, Head, SavedTeacher]:
         encoder = create_image_encoder(
             saved.image_encoder, num_classes=saved.num_classes, image_size=saved.image_size, pretrained=True
         )
-    class_texts = torch.ones(saved.num_classes, saved.text_width) if saved.head.mode == "bank" else None
-    head = build_head(
-        saved.head,
-        token_width=encoder.token_width,
-        num_tokens=encoder.grid[0] * encoder.grid[1],
-        text_width=saved.text_width,
-        num_classes=saved.num_classes,
-        class_texts=class_texts,
-        seed=0,
-    )
+    shape = (saved.num_classes, saved.class_queries)
+    bank = Queries(torch.ones(*shape, saved.text_width), torch.ones(shape, dtype=torch.bool))
+    head = FoldedHead([build_experts(saved, encoder, bank=bank, seed=0) for _ in range(max(1, saved.folds))])
     head.load_state_dict(load_file(folder / "head.safetensors"))
     return encoder.eval(), head.eval(), saved

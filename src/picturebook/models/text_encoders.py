@@ -4,16 +4,20 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from unicodedata import category
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
 from picturebook.errors import ModelError, TextError
 from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.packaged import PACKAGE_PREFIX, text_package_folder
-from picturebook.types import Progress, no_progress
+from picturebook.types import Progress, Queries, no_progress
 
+UNREAD_SHARE = 0.2
+"""Share of unknown tokens above which a text counts as unread."""
 WHITENING_RIDGE = 1.0
 """Ridge of `whiten`, as a multiple of the mean variance of the bank's directions."""
 
@@ -58,12 +62,75 @@ class TextEncoder:
         rows = {text: row for row, text in enumerate(distinct)}
         return vectors[torch.tensor([rows[text] for text in texts], dtype=torch.long)]
 
+    def encode_tokens(
+        self, texts: Sequence[str], *, batch_size: int = 64, progress: Progress = no_progress
+    ) -> list[Float[Tensor, "tokens token_width"]]:
+        """The last layer's state of each token, at unit length, float32 on the CPU, in the order of `texts`.
+
+        Special tokens are left out, and what is over `max_length`; a text without any other token ("") keeps its special
+        ones, so that every text has something to ask with.
+
+        Raises:
+            ModelError: the encoder's states are not those of the text's own tokens, as where it puts a prompt before them.
+        """
+        distinct = sorted(dict.fromkeys(texts), key=len, reverse=True)
+        states: dict[str, Tensor] = {}
+        for start in range(0, len(distinct), batch_size):
+            some = distinct[start : start + batch_size]
+            found = self._model.encode(some, batch_size=batch_size, show_progress_bar=False, output_value="token_embeddings")
+            for text, vectors, special in zip(some, found, self._special_tokens(some, truncation=True), strict=True):
+                if len(vectors) != len(special):
+                    raise ModelError(
+                        f"The text encoder {self.name!r} gives {len(vectors)} states for {len(special)} tokens, so they cannot "
+                        "be told apart: take text.queries = 'sentences' or 'text'."
+                    )
+                kept = ~special if not special.all() else special
+                states[text] = functional.normalize(vectors.float().cpu()[kept], dim=1)
+            progress(min(start + batch_size, len(distinct)), len(distinct))
+        return [states[text] for text in texts]
+
     def count_truncated(self, texts: Sequence[str]) -> int:
         """How many texts have more than `max_length` tokens, special tokens included."""
+        return sum(len(special) > self.max_length for special in self._special_tokens(texts, truncation=False))
+
+    def count_unread(self, texts: Sequence[str]) -> int:
+        """How many texts are written so that the encoder hardly knows a word of them, as in a script that it never learnt.
+
+        Those of whose tokens more than UNREAD_SHARE are unknown, and those that fall into single letters. Han and kana are
+        one token a letter for encoders that know them too, so of these only unknown tokens tell.
+        """
         if not texts:
             return 0
-        lengths = (len(ids) for ids in self._model.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"])
-        return sum(length > self.max_length for length in lengths)
+        unknown = self._model.tokenizer.unk_token_id
+        encoded = self._model.tokenizer(list(texts), truncation=False, verbose=False, return_special_tokens_mask=True)
+        count = 0
+        for text, ids, special in zip(texts, encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
+            tokens = [token for token, left_out in zip(ids, special, strict=True) if not left_out]
+            share = sum(token == unknown for token in tokens) / max(len(tokens), 1)
+            count += share > UNREAD_SHARE or _is_spelt(text, len(tokens))
+        return count
+
+    def _special_tokens(self, texts: Sequence[str], *, truncation: bool) -> list[Bool[Tensor, " tokens"]]:
+        """One mask a text, True at the tokens that stand for no part of it."""
+        if not texts:
+            return []
+        encoded = self._model.tokenizer(
+            list(texts),
+            truncation=truncation,
+            max_length=self.max_length if truncation else None,
+            verbose=False,
+            return_special_tokens_mask=True,
+        )
+        return [torch.tensor(mask, dtype=torch.bool) for mask in encoded["special_tokens_mask"]]
+
+
+def _is_spelt(text: str, num_tokens: int) -> bool:
+    """Whether a text of more than a word or two takes nearly a token a letter, numbers and signs left aside."""
+    letters = [character for character in text if character.isalpha()]
+    if any("\u2e80" <= letter <= "\u9fff" for letter in letters):
+        return False
+    num_signs = sum(category(character)[0] in "NPS" for character in text)
+    return len(letters) >= 8 and num_tokens - num_signs > 0.8 * len(letters)
 
 
 def load_text_encoder(name: str) -> TextEncoder:
@@ -107,18 +174,47 @@ def whiten(bank: Float[Tensor, "classes width"], *, ridge: float = WHITENING_RID
         TextError: fewer than two different vectors.
         ValueError: a negative ridge.
     """
-    if ridge < 0:
-        raise ValueError(f"ridge: expected at least 0, got {ridge}")
-    centred = bank.double() - bank.double().mean(dim=0)
-    left, scales, right = torch.linalg.svd(centred, full_matrices=False)
-    kept = scales > 1e-6 * max(float(bank.double().norm()), 1e-30)  # below it: rounding of float32 vectors
-    if not kept.any():
-        raise TextError("All classes have the same text vector: class texts need to differ. Look at the class descriptions.")
-    variances = scales[kept] ** 2 / len(bank)
-    shrunk = scales[kept] / (variances + ridge * variances.mean()).sqrt()
-    whitened = left[:, kept] @ (shrunk[:, None] * right[kept])
+    whitening = _Whitening(bank, ridge)
+    whitened = whitening.left @ ((whitening.scales / whitening.deviations)[:, None] * whitening.right)
     scaled: Tensor = whitened / whitened.square().mean().sqrt()
     return scaled.to(bank.dtype)
+
+
+def whiten_queries(bank: Queries, *, ridge: float = WHITENING_RIDGE) -> Queries:
+    """Whiten class texts that ask by one query or several, by the statistics of the classes' mean queries.
+
+    Every query x becomes (x - μ)(C + ridge v I)^(-1/2) with mean μ and covariance C of the K class means, in the scale at
+    which `whiten` gives the means: the mean of a class's whitened queries is its whitened mean. What of a query lies outside
+    all class means is kept (with the gain of a direction without variance), and left out at ridge = 0.
+
+    Raises:
+        TextError, ValueError: as `whiten`.
+    """
+    if bank.vectors.shape[1] == 1:
+        return Queries(whiten(bank.vectors[:, 0], ridge=ridge)[:, None], bank.mask)
+    whitening = _Whitening(bank.mean(), ridge)
+    centred = bank.vectors.double() - whitening.mean
+    inside = centred @ whitening.right.T
+    whitened = whitening.rest * centred + (inside * (1 / whitening.deviations - whitening.rest)) @ whitening.right
+    size = (whitening.scales / whitening.deviations).square().sum().div(bank.vectors.shape[0] * bank.vectors.shape[2]).sqrt()
+    return Queries((whitened / size * bank.mask[..., None]).to(bank.vectors.dtype), bank.mask)
+
+
+class _Whitening:
+    """A bank taken apart: X - mean = left diag(scales) right; direction i is divided by deviations[i], the others by 1 / rest."""
+
+    def __init__(self, bank: Float[Tensor, "classes width"], ridge: float) -> None:
+        if ridge < 0:
+            raise ValueError(f"ridge: expected at least 0, got {ridge}")
+        self.mean = bank.double().mean(dim=0)
+        left, scales, right = torch.linalg.svd(bank.double() - self.mean, full_matrices=False)
+        kept = scales > 1e-6 * max(float(bank.double().norm()), 1e-30)  # below it: rounding of float32 vectors
+        if not kept.any():
+            raise TextError("All classes have the same text vector: class texts need to differ. Look at the class descriptions.")
+        self.left, self.scales, self.right = left[:, kept], scales[kept], right[kept]
+        variances = self.scales**2 / len(bank)
+        self.deviations = (variances + ridge * variances.mean()).sqrt()
+        self.rest = float((ridge * variances.mean()) ** -0.5) if ridge else 0.0
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from pydantic import Field
 from torch import nn
 
+from picturebook.data.text_table import TextTable
 from picturebook.losses import cross_entropy
 from picturebook.objective import Loss, Objective
 from picturebook.options import Options
 from picturebook.stores.packed import PackedArray
-from picturebook.teachers import TextTable, read_tokens
+from picturebook.teachers import read_tokens
 from picturebook.types import Batch
 
 

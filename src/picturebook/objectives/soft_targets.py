@@ -1,16 +1,50 @@
 """One student, labels and a teacher's targets: supervised training, distillation and born-again networks."""
 
-from typing import Literal
-
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from picturebook.losses import cross_entropy, distillation_kl, feature_regression
+from picturebook.data.text_table import TextTable
+from picturebook.errors import OptionError
+from picturebook.losses import (
+    correlation_distillation,
+    cross_entropy,
+    decoupled_distillation,
+    distillation_kl,
+    feature_regression,
+    hint_regression,
+    permute_non_targets,
+    standardise_logits,
+    virtual_teacher_kl,
+)
 from picturebook.models.image_encoders import ImageEncoder
 from picturebook.objective import Loss, Objective
+from picturebook.objectives.alignment import AlignmentOptions, build_alignment
+from picturebook.objectives.soft_target_options import SoftTargetOptions
 from picturebook.options import Options
 from picturebook.teachers import Teacher
 from picturebook.types import Batch
+
+__all__ = ["SoftTargetOptions", "SoftTargets", "Supervised", "SupervisedOptions"]
+
+
+class _Parts:
+    """A loss as it is put together: weighted terms, and each by name for the log."""
+
+    def __init__(self) -> None:
+        self.terms: dict[str, Tensor] = {}
+        self._weighted: list[Tensor] = []
+
+    def add(self, name: str, weight: float | Tensor, value: Tensor) -> None:
+        self.terms[name] = value.detach()
+        self._weighted.append(weight * value)
+
+    @property
+    def total(self) -> Tensor:
+        return sum(self._weighted[1:], self._weighted[0])
+
+    def loss(self) -> Loss:
+        return Loss(self.total, self.terms)
 
 
 class SupervisedOptions(Options):
@@ -18,91 +52,158 @@ class SupervisedOptions(Options):
 
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the target that is spread evenly over all classes."""
-
-
-class SoftTargetOptions(Options):
-    """How a teacher's targets are learnt."""
-
-    temperature: float = Field(2.0, gt=0.0)
-    """T of the softened teacher and student; T² keeps the gradient's size (arXiv:1503.02531, section 2)."""
-    label_weight: float = Field(0.1, ge=0.0, le=1.0)
-    """Weight of the cross-entropy with the true labels; the teacher's KL gets the rest."""
-    distilled: Literal["logits", "representation", "both"] = "logits"
-    """What the student learns from: the teacher's logits, its attended representation, or both."""
-    representation_weight: float = Field(1.0, gt=0.0)
-    """Weight of the representation's regression, where it is distilled."""
+    virtual_teacher_weight: float = Field(0.0, ge=0.0, le=1.0)
+    """Weight of teacher-free distillation, Tf-KD_reg; the cross-entropy gets the rest. The source has 0.1 (arXiv:1909.11723)."""
+    virtual_teacher_temperature: float = Field(20.0, gt=0.0)
+    """T of the virtual teacher, which is applied to its probabilities."""
+    alignment: AlignmentOptions = AlignmentOptions()
+    """Words beside the labels."""
 
     @model_validator(mode="after")
-    def _classifier_learns(self) -> "SoftTargetOptions":
-        if self.distilled == "representation" and self.label_weight == 0.0:
-            raise ValueError(
-                "distilled = 'representation' with label_weight = 0 leaves the classifier untaught: raise label_weight"
-            )
+    def _temperature_takes_effect(self) -> "SupervisedOptions":
+        if self.virtual_teacher_weight == 0.0 and self.virtual_teacher_temperature != 20.0:
+            raise ValueError("virtual_teacher_temperature takes no effect with virtual_teacher_weight = 0: remove it")
         return self
-
-    @property
-    def with_representation(self) -> bool:
-        return self.distilled != "logits"
 
 
 class Supervised(Objective):
-    """The mean cross-entropy with the labels."""
+    """(1 - b) H(y, q) + b KL(virtual teacher ‖ q) + the words' alignment.
 
-    def __init__(self, student: ImageEncoder, options: SupervisedOptions) -> None:
-        super().__init__()
-        self.student = student
-        self._options = options
-
-    def forward(self, batch: Batch) -> Loss:
-        assert batch.images is not None
-        loss = cross_entropy(self.student(batch.images).float(), batch.labels, label_smoothing=self._options.label_smoothing)
-        return Loss(loss, {"cross_entropy": loss.detach()})
-
-
-class SoftTargets(Objective):
-    """a H(y, q) + (1 - a) T² KL(p_T ‖ q_T) + w R(projected student features, teacher's representation).
-
-    a is `label_weight`, p the teacher, q the student, R `losses.feature_regression`. A batch without labels has H = 0.
-    With distilled = "representation" there is no KL and a multiplies nothing but H. The projector is one linear layer,
-    trained with the student and thrown away after it.
+    b is `virtual_teacher_weight`. Words need `texts` and a `text_projector` to their width.
     """
 
     def __init__(
-        self, student: ImageEncoder, teacher: Teacher, options: SoftTargetOptions, *, projector: nn.Linear | None
+        self,
+        student: ImageEncoder,
+        options: SupervisedOptions,
+        *,
+        texts: TextTable | None = None,
+        text_projector: nn.Linear | None = None,
     ) -> None:
         super().__init__()
+        self.student = student
+        self._options = options
+        self.alignment = build_alignment(options.alignment, student, texts, text_projector)
+
+    def forward(self, batch: Batch) -> Loss:
+        assert batch.images is not None
+        if self.alignment is None:
+            return self._of_logits(self.student(batch.images), batch.labels).loss()
+        logits, features = self.student.forward_features(batch.images)
+        rest = self._of_logits(logits, batch.labels).loss()
+        loss: Loss = self.alignment(rest, features, batch, of_logits=lambda z: self._of_logits(z, batch.labels).total)
+        return loss
+
+    def after_step(self, step: int, num_steps: int) -> None:
+        if self.alignment is not None:
+            self.alignment.after_step(step, num_steps)
+
+    def _of_logits(self, logits: Tensor, labels: Tensor) -> _Parts:
+        options, parts, logits = self._options, _Parts(), logits.float()
+        parts.add(
+            "cross_entropy",
+            1.0 - options.virtual_teacher_weight,
+            cross_entropy(logits, labels, label_smoothing=options.label_smoothing),
+        )
+        if options.virtual_teacher_weight > 0.0:
+            divergence = virtual_teacher_kl(logits, labels, temperature=options.virtual_teacher_temperature)
+            parts.add("virtual_teacher_kl", options.virtual_teacher_weight, divergence)
+        return parts
+
+
+class SoftTargets(Objective):
+    """a H(y, q) + d D(p, q) + r R(projected student features, teacher's representation) + the words' alignment.
+
+    a is `label_weight`, p the teacher, q the student, D the divergence (T² KL(p_T ‖ q_T) by default, with d = 1 - a), R the
+    representation's regression. A batch without labels has H = 0. With distilled = "representation" there is no D and a
+    multiplies nothing but H. The projectors are one linear layer each, trained with the student and thrown away after it.
+    Words need `texts` and a `text_projector` to their width.
+    """
+
+    warmth: Tensor
+
+    def __init__(
+        self,
+        student: ImageEncoder,
+        teacher: Teacher,
+        options: SoftTargetOptions,
+        *,
+        projector: nn.Linear | None,
+        texts: TextTable | None = None,
+        text_projector: nn.Linear | None = None,
+    ) -> None:
+        super().__init__()
+        if student.num_classes < 3 and (options.standardise or options.permute_non_targets):
+            raise OptionError(
+                "standardise and permute_non_targets need at least 3 classes: with 2 the student would learn nothing by them."
+            )
         self.student = student
         # Not a child: what the teacher knows is neither trained nor saved with the student.
         self._teacher = (teacher,)
         self._options = options
         assert (projector is not None) == options.with_representation
         self.projector = projector
+        self.alignment = build_alignment(options.alignment, student, texts, text_projector)
+        if options.divergence_warmup > 0.0:
+            self.register_buffer("warmth", torch.zeros(()))
 
     def forward(self, batch: Batch) -> Loss:
         assert batch.images is not None
         options = self._options
         targets = self._teacher[0](batch)
         features: Tensor | None = None
-        if self.projector is None:
-            logits = self.student(batch.images).float()
+        if self.projector is None and self.alignment is None:
+            logits = self.student(batch.images)
         else:
             logits, features = self.student.forward_features(batch.images)
-            logits = logits.float()
-        terms: dict[str, Tensor] = {}
-        weighted: list[Tensor] = []
-
-        def add(name: str, weight: float, value: Tensor) -> None:
-            terms[name] = value.detach()
-            weighted.append(weight * value)
-
-        if options.label_weight > 0.0:
-            add("cross_entropy", options.label_weight, cross_entropy(logits, batch.labels))
-        if options.distilled != "representation":
-            divergence = distillation_kl(logits, targets.logits, temperature=options.temperature)
-            add("distillation_kl", 1.0 - options.label_weight, divergence)
+        # After the student, whose dropout so draws what it draws without.
+        teacher_logits = permute_non_targets(targets.logits) if options.permute_non_targets else targets.logits
+        parts = self._of_logits(logits, teacher_logits, batch.labels)
         if self.projector is not None:
             assert features is not None
             assert targets.representation is not None
-            regression = feature_regression(self.projector(features).float(), targets.representation)
-            add("feature_regression", options.representation_weight, regression)
-        return Loss(sum(weighted[1:], weighted[0]), terms)
+            cosine = options.representation_loss == "cosine"
+            regression = (feature_regression if cosine else hint_regression)(
+                self.projector(features).float(), targets.representation
+            )
+            parts.add("feature_regression" if cosine else "hint_regression", options.representation_weight, regression)
+        if self.alignment is None:
+            return parts.loss()
+        assert features is not None
+        loss: Loss = self.alignment(
+            parts.loss(), features, batch, of_logits=lambda z: self._of_logits(z, teacher_logits, batch.labels).total
+        )
+        return loss
+
+    def after_step(self, step: int, num_steps: int) -> None:
+        if self._options.divergence_warmup > 0.0:
+            self.warmth.fill_(min(1.0, (step + 1) / (self._options.divergence_warmup * num_steps)))
+        if self.alignment is not None:
+            self.alignment.after_step(step, num_steps)
+
+    def _of_logits(self, logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> _Parts:
+        """The part of the loss that goes through the logits."""
+        options, parts, logits = self._options, _Parts(), logits.float()
+        if options.label_weight > 0.0:
+            parts.add("cross_entropy", options.label_weight, cross_entropy(logits, labels))
+        if options.distilled != "representation":
+            weight: float | Tensor = options.weight_of_divergence
+            if options.divergence_warmup > 0.0:
+                weight = weight * self.warmth
+            name, value = self._divergence(logits, teacher_logits, labels)
+            parts.add(name, weight, value)
+        return parts
+
+    def _divergence(self, logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> tuple[str, Tensor]:
+        options = self._options
+        if options.standardise:
+            logits, teacher_logits = standardise_logits(logits), standardise_logits(teacher_logits)
+        if options.divergence == "kl":
+            return "distillation_kl", distillation_kl(logits, teacher_logits, temperature=options.temperature)
+        if options.divergence == "dist":
+            value = correlation_distillation(logits, teacher_logits, temperature=options.temperature)
+            return "correlation_distillation", value
+        value = decoupled_distillation(
+            logits, teacher_logits, labels, temperature=options.temperature, non_target_weight=options.non_target_weight
+        )
+        return "decoupled_distillation", value

@@ -4,53 +4,62 @@ encoder ← trained here | pretrained | a run         head ← linear layer on i
 targets ← head(encoder(view))                       student ← train(targets, labels)
 """
 
+from functools import partial
 from typing import Literal
 
+from picturebook.controls import TargetOptions
 from picturebook.errors import OptionError
-from picturebook.models.heads import HeadOptions, build_head
+from picturebook.models.heads import HeadOptions
 from picturebook.models.image_encoders import weights_fingerprint
-from picturebook.models.saved_teacher import SavedTeacher
-from picturebook.objectives.image_text import HeadLossOptions
+from picturebook.models.saved_teacher import SavedTeacher, build_experts
 from picturebook.objectives.soft_targets import SoftTargetOptions
-from picturebook.recipes.encoders import TRAIN, check_encoder, learn, load_classifier, teacher_logits, train_encoder
-from picturebook.recipes.head_teacher import (
-    EncoderOptions,
-    HeadParts,
-    HeadTrainOptions,
-    encode_pictures,
-    label_with_head,
-    train_head,
+from picturebook.recipes.alignment import AlignedRecipe, check_alignment
+from picturebook.recipes.auditing import Claims
+from picturebook.recipes.encoders import (
+    TRAIN,
+    check_encoder,
+    controlled,
+    learn,
+    load_classifier,
+    teacher_logits,
+    train_encoder,
 )
-from picturebook.recipes.options import RecipeOptions
+from picturebook.recipes.head_teacher import (
+    HeadParts,
+    HeadTeacherOptions,
+    check_heads,
+    label_with_heads,
+    live_teacher,
+    train_heads,
+)
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.stages import Stages
+from picturebook.recipes.tokens import encode_pictures
 from picturebook.teachers import ClassifierTeacher, HeadTeacher, StoredTeacher
 
 
-class ImageTeacherOptions(EncoderOptions):
+class ImageTeacherOptions(HeadTeacherOptions):
     """The teacher: a frozen image encoder and what answers on top of it."""
 
     head: Literal["linear", "classifier"] = "linear"
     """A linear layer trained on the encoder's pooled tokens, or the encoder's own classifier ("train" or a run folder)."""
-    loss: HeadLossOptions = HeadLossOptions()
-    """How the linear layer is taught."""
-    train: HeadTrainOptions = HeadTrainOptions()
-    """The linear layer's training."""
 
 
-class DistilRecipe(RecipeOptions):
+class DistilRecipe(AlignedRecipe):
     """The student learns from a frozen image-only teacher."""
 
     recipe: Literal["distil"] = "distil"
     """This recipe."""
     teacher: ImageTeacherOptions = ImageTeacherOptions()
     """The teacher."""
+    targets: TargetOptions = TargetOptions()
+    """Controls of what its targets hold."""
     loss: SoftTargetOptions = SoftTargetOptions()
     """How its targets are learnt."""
 
 
-def check(options: DistilRecipe) -> None:
-    """Refuse settings that cannot go together.
+def check(options: DistilRecipe) -> str | None:
+    """Refuse settings that cannot go together; give the table's column that this run reads, or None.
 
     Raises:
         ModelError: there is no such image encoder.
@@ -60,34 +69,40 @@ def check(options: DistilRecipe) -> None:
     check_encoder(teacher.image_encoder, teacher.image_size)
     if teacher.head == "classifier":
         defaults = ImageTeacherOptions()
-        for name in ("image_size", "train", "loss", "token_views", "token_budget_gb"):
+        for name in ("image_size", "train", "loss", "token_views", "token_budget_gb", "folds", "calibrate"):
             if getattr(teacher, name) != getattr(defaults, name):
                 raise OptionError(f"teacher.{name} takes no effect with teacher.head = 'classifier': remove it.")
+    check_heads(teacher, with_representation=options.loss.with_representation)
+    return check_alignment(options, options.loss.alignment)
+
+
+def claims_of(options: DistilRecipe) -> Claims:
+    """What the audit is told of the targets."""
+    return Claims(masked=False, calibrated=options.teacher.calibrate, temperature=options.loss.temperature)
 
 
 def run(stages: Stages, options: DistilRecipe) -> None:
     """Make the teacher, store its targets, train the student on them."""
     teacher, targets, width = _classifier(stages, options) if options.teacher.head == "classifier" else _linear(stages, options)
-    student = learn(stages, targets, options.loss, representation_width=width)
+    given = controlled(stages, targets, options.targets, temperature=options.loss.temperature)
+    student = learn(stages, given, options.loss, representation_width=width, text=options.alignment_text)
     finish(stages, student, teachers={"teacher": teacher_logits(teacher)})
 
 
 def _linear(stages: Stages, options: DistilRecipe) -> tuple[HeadTeacher, StoredTeacher, int | None]:
     encoder, tokens = encode_pictures(stages, options.teacher)
     parts = HeadParts(encoder, tokens, None, {"image encoder": stages.fingerprints["image encoder"]})
-    settings, classes = HeadOptions(mode="linear"), len(stages.pictures.classes)
-    head = build_head(
-        settings,
-        token_width=encoder.token_width,
-        num_tokens=tokens.values.shape[2],
-        text_width=0,
-        num_classes=classes,
-        seed=stages.part_seed("head"),
+    saved = SavedTeacher(
+        image_encoder=encoder.name,
+        image_size=encoder.image_size,
+        num_classes=len(stages.pictures.classes),
+        heads=[HeadOptions(mode="linear")],
+        folds=options.teacher.folds,
     )
-    saved = SavedTeacher(image_encoder=encoder.name, image_size=encoder.image_size, num_classes=classes, head=settings)
-    teacher = train_head(stages, head, parts, saved, options.teacher.train, options.teacher.loss)
+    make = partial(build_experts, saved, encoder, bank=None, seed=stages.part_seed("head"))
+    trained = train_heads(stages, make, parts, options.teacher, saved=saved)
     width = encoder.token_width if options.loss.with_representation else None
-    return teacher, label_with_head(stages, head, parts, representation_width=width), width
+    return live_teacher(trained, parts), label_with_heads(stages, trained, parts, representation_width=width), width
 
 
 def _classifier(stages: Stages, options: DistilRecipe) -> tuple[ClassifierTeacher, StoredTeacher, int | None]:

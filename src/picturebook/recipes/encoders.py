@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from picturebook.controls import ClassTargets, ShuffledTargets, TargetOptions, class_mean, matched_smoothing
 from picturebook.errors import ModelError, OptionError
 from picturebook.evaluate import Model
 from picturebook.models.artefact import load_student, save_student
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.models.sources import find_image_source
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, Supervised, SupervisedOptions
+from picturebook.recipes.alignment import AlignedTo, AlignmentTextOptions, aligned_to
 from picturebook.recipes.stages import Stages, refuse_other_classes
 from picturebook.runs import RunFolder
-from picturebook.teachers import Teacher
+from picturebook.teachers import StoredTeacher, Teacher
+from picturebook.types import UNLABELLED
 
 TRAIN = "train"
 """Stands for: the student's architecture, trained first, in this run."""
@@ -73,14 +78,46 @@ def load_classifier(stages: Stages, path: str) -> ImageEncoder:
     return encoder.to(stages.device)
 
 
+def controlled(stages: Stages, targets: StoredTeacher, options: TargetOptions, *, temperature: float) -> Teacher:
+    """The targets, or the control of them that is asked for.
+
+    Raises:
+        OptionError: a control needs labels, and there are training pictures without one.
+    """
+    if options.control == "none":
+        return targets
+    ids, rows = stages.pictures.ids, stages.train_rows
+    order = rows[np.argsort(ids[rows])]  # as the store has them
+    labels = stages.pictures.labels[order]
+    if (labels == UNLABELLED).any():
+        raise OptionError(
+            f"targets.control = {options.control!r} goes by the label, and {int((labels == UNLABELLED).sum())} training pictures "
+            "have none: label them or leave them out."
+        )
+    if options.control == "within_class_shuffle":
+        return ShuffledTargets(targets, ids[order], labels, seed=stages.options.seed)
+    classes = len(stages.pictures.classes)
+    if options.control == "class_mean":
+        return ClassTargets(class_mean(targets.logits, labels, classes, temperature=temperature))
+    return ClassTargets(matched_smoothing(targets.logits, classes, temperature=temperature))
+
+
 def learn(
-    stages: Stages, targets: Teacher, loss: SoftTargetOptions, *, representation_width: int | None, part: str = "student"
+    stages: Stages,
+    targets: Teacher,
+    loss: SoftTargetOptions,
+    *,
+    representation_width: int | None,
+    part: str = "student",
+    text: AlignmentTextOptions | None = None,
 ) -> ImageEncoder:
-    """Train a new student on a teacher's targets, on every training row, labelled or not."""
+    """Train a new student on a teacher's targets, on every training row, labelled or not, with words beside them or without."""
     student = stages.new_student(part)
+    words = AlignedTo() if text is None else aligned_to(stages, text, student)
+    projector = stages.new_projector(student, representation_width)
     stages.train(
         part,
-        SoftTargets(student, targets, loss, projector=stages.new_projector(student, representation_width)),
+        SoftTargets(student, targets, loss, projector=projector, texts=words.texts, text_projector=words.text_projector),
         rows=stages.train_rows,
         validate=stages.validation_of(student),
     )

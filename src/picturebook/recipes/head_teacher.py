@@ -1,40 +1,29 @@
-"""A teacher in two parts: an image encoder that is never changed, and a head that is trained on its stored tokens."""
+"""A teacher in two parts: an image encoder that is never changed, and heads that are trained on its stored tokens."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 
+from picturebook.calibration import fit_weights
+from picturebook.data.findings import sentence
+from picturebook.data.folds import fold_findings, fold_numbers
+from picturebook.data.loaders import evaluation_batches
+from picturebook.data.text_table import TextTable
 from picturebook.engine import TrainOptions
-from picturebook.errors import DataError
-from picturebook.models.heads import Head
+from picturebook.errors import OptionError
+from picturebook.models.head_ensembles import Experts, FoldedHead
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.models.saved_teacher import SavedTeacher, save_teacher
 from picturebook.objectives.image_text import HeadLossOptions, ImageText
-from picturebook.objectives.soft_targets import SupervisedOptions
-from picturebook.options import Options
-from picturebook.recipes.encoders import TRAIN, teacher_encoder
-from picturebook.recipes.stages import Stages, cache_key, short_hash
-from picturebook.stores.packed import PackedArray, PackedWriter, locked
-from picturebook.teachers import HeadTeacher, StoredTeacher, TextTable, TokenTeacher
-from picturebook.types import Progress
-
-
-class EncoderOptions(Options):
-    """The teacher's image encoder, which stays frozen."""
-
-    image_encoder: str = "train"
-    """A timm name or package: name (pretrained weights), a run folder, or "train": the student's architecture, trained first."""
-    image_size: int | None = Field(None, ge=8)
-    """Height and width that the encoder sees, in pixels; the student's by default, and views are enlarged to it."""
-    token_views: int = Field(4, ge=1, le=4)
-    """Views of each picture whose tokens are stored for the head's training."""
-    token_budget_gb: float = Field(4.0, gt=0.0)
-    """Disk that stored tokens may take, in 10^9 bytes; fewer views are stored when they would not fit."""
-    supervised: SupervisedOptions = SupervisedOptions()
-    """Loss of image_encoder = "train"."""
+from picturebook.recipes.stages import Stages
+from picturebook.recipes.tokens import EncoderOptions
+from picturebook.stores.packed import PackedArray
+from picturebook.teachers import FoldTable, HeadTeacher, StoredTeacher, TokenTeacher, read_tokens
+from picturebook.types import UNLABELLED, Batch
 
 
 class HeadTrainOptions(TrainOptions):
@@ -44,103 +33,170 @@ class HeadTrainOptions(TrainOptions):
     """Times each picture's tokens are seen."""
 
 
+class HeadTeacherOptions(EncoderOptions):
+    """The teacher: a frozen image encoder and the heads that answer on top of it."""
+
+    loss: HeadLossOptions = HeadLossOptions()
+    """How the head is taught."""
+    train: HeadTrainOptions = HeadTrainOptions()
+    """The head's training."""
+    folds: int = Field(0, ge=0, le=20)
+    """Out-of-fold targets: as many heads, each taught without one part of the pictures, which it then labels; 0 for one head."""
+    calibrate: bool = False
+    """Fit the targets' temperature on pictures that did not teach the head: out-of-fold ones, or without folds on validation."""
+
+
 @dataclass(frozen=True)
 class HeadParts:
-    """A frozen encoder with its stored tokens and, where pictures have words of their own, their vectors."""
+    """A frozen encoder with its stored tokens and, where pictures have words of their own, these."""
 
     encoder: ImageEncoder
     tokens: PackedArray
     texts: TextTable | None
     fingerprint: dict[str, str]
-    """Of encoder, text encoder and words; the head's weights come when it is trained."""
+    """Of encoder, text encoder and words; the heads' weights come when they are trained."""
 
 
-def encode_pictures(stages: Stages, options: EncoderOptions) -> tuple[ImageEncoder, PackedArray]:
-    """The teacher's image encoder and its tokens of every training row."""
-    encoder = teacher_encoder(stages, options.image_encoder, image_size=options.image_size, supervised=options.supervised)
-    encoder.eval()
-    stages.fingerprints["image encoder"] = weights_fingerprint(encoder)
-    return encoder, _encode_tokens(stages, encoder, options)
+@dataclass(frozen=True)
+class TrainedHead:
+    """Heads that are done, and which training picture each may answer for."""
+
+    head: FoldedHead
+    folds: FoldTable
+
+    @property
+    def representation_width(self) -> int:
+        """Width of the first expert's attended representation."""
+        return self.head.folds[0].heads[0].representation_width
 
 
-def _encode_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions) -> PackedArray:
-    """The encoder's tokens of every training row, fp16, written once per encoder, views and data, ever."""
-    num_views = _affordable_views(stages, encoder.grid[0] * encoder.grid[1] * encoder.token_width, options)
-    identity = {
-        **stages.view_fingerprint(),
-        "encoder": stages.fingerprints["image encoder"],
-        "encoder size": str(encoder.image_size),
-        "views stored": str(num_views),
-        "rows": short_hash(stages.pictures.ids[stages.train_rows].tobytes().hex()),
-    }
-    # Tokens of an encoder that this run trained are of no use to another, and go with its stages.
-    shelf = stages.folder.stage("tokens") if options.image_encoder == TRAIN else stages.cache / "tokens"
-    folder = shelf / cache_key(identity)
-    if stages.accelerator.is_main_process:
-        with locked(folder), stages.timed("tokens"), stages.reporter.stage("encoding pictures") as progress:
-            _fill(stages, encoder, folder, identity, num_views, progress)
-    stages.accelerator.wait_for_everyone()
-    return PackedArray.open(folder, identity)
+def check_heads(options: HeadTeacherOptions, *, with_representation: bool) -> None:
+    """Refuse settings of heads that cannot go together.
 
-
-def _fill(
-    stages: Stages, encoder: ImageEncoder, folder: Path, identity: dict[str, str], num_views: int, progress: Progress
-) -> None:
-    if folder.is_dir():
-        return
-    writer = PackedWriter.start(
-        folder,
-        ids=stages.pictures.ids[stages.train_rows],
-        num_views=num_views,
-        record=(encoder.grid[0] * encoder.grid[1], encoder.token_width),
-        dtype=np.float16,
-        fingerprint=identity,
-    )
-    with torch.no_grad(), stages.accelerator.autocast():
-        for batch in stages.replay(*writer.missing(), progress=progress):
-            assert batch.images is not None
-            tokens = encoder.tokens(batch.images)
-            writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), tokens.float().cpu().numpy())
-    writer.finish()
-
-
-def _affordable_views(stages: Stages, values_a_view: int, options: EncoderOptions) -> int:
-    wanted = min(options.token_views, stages.options.train.distinct_views)
-    bytes_a_view = 2 * values_a_view * len(stages.train_rows)
-    affordable = int(options.token_budget_gb * 1e9 // bytes_a_view)
-    if affordable < 1:
-        raise DataError(
-            f"One view's image tokens take {bytes_a_view / 1e9:.1f} GB, the budget is {options.token_budget_gb} GB: "
-            "raise teacher.token_budget_gb, or lower teacher.image_size."
+    Raises:
+        OptionError: one fold, or a representation of several heads.
+    """
+    if options.folds == 1:
+        raise OptionError("teacher.folds: need 0 (one head that labels what taught it) or at least 2, got 1.")
+    if options.folds and with_representation:
+        raise OptionError(
+            "teacher.folds makes several heads, whose representations have nothing in common: "
+            "distil logits, or set teacher.folds = 0."
         )
-    if affordable < wanted:
-        stages.reporter.say(
-            f"{affordable} instead of {wanted} views of image tokens are stored, to stay within {options.token_budget_gb} GB."
-        )
-    return min(wanted, affordable)
 
 
-def train_head(
-    stages: Stages, head: Head, parts: HeadParts, saved: SavedTeacher, options: TrainOptions, loss: HeadLossOptions
-) -> HeadTeacher:
-    """Train the head on the labelled rows' stored tokens and save it as `saved` says; the result is frozen."""
-    objective = ImageText(head, parts.tokens, texts=parts.texts, options=loss)
-    options = options.model_copy(update={"num_views": parts.tokens.num_views})
-    stages.train("head", objective, rows=stages.labelled_rows, options=options, on_tokens=True)
+def train_heads(
+    stages: Stages,
+    make: Callable[[], Experts],
+    parts: HeadParts,
+    options: HeadTeacherOptions,
+    *,
+    saved: SavedTeacher,
+    names: Sequence[str] = ("head",),
+) -> TrainedHead:
+    """Train each fold's experts on the labelled rows of the other folds, calibrate them and save them as `saved` says.
+
+    Args:
+        stages: the run.
+        make: gives new experts, the same at each call.
+        parts: encoder, tokens and words.
+        options: folds, loss and training.
+        saved: what is written beside the weights.
+        names: of the experts, for stages and log.
+    """
+    rows = stages.labelled_rows
+    numbers = number_folds(stages, rows, options.folds)
+    training = options.train.model_copy(update={"num_views": parts.tokens.num_views})
+    folded = FoldedHead([make() for _ in range(max(1, options.folds))])
+    for fold, experts in enumerate(folded.folds):
+        suffix = f"-fold-{fold + 1}" if options.folds else ""
+        for name, head in zip(names, experts.heads, strict=True):
+            objective = ImageText(head, parts.tokens, texts=parts.texts, options=options.loss)
+            taught = rows[numbers != fold] if options.folds else rows
+            stages.train(name + suffix, objective, rows=taught, options=training, on_tokens=True)
+    trained = TrainedHead(folded.to(stages.device).eval(), FoldTable(stages.pictures.ids[rows], numbers))
+    if options.calibrate:
+        _calibrate(stages, trained, parts, rows)
     if stages.accelerator.is_main_process:
-        save_teacher(saved, head, stages.folder.teacher)
-    return HeadTeacher(parts.encoder, head, texts=parts.texts)
+        save_teacher(saved, folded, stages.folder.teacher)
+    return trained
 
 
-def label_with_head(stages: Stages, head: Head, parts: HeadParts, *, representation_width: int | None) -> StoredTeacher:
-    """Store the head's targets: from stored tokens when they hold every view that the student sees, else through the encoder."""
-    fingerprint = {**parts.fingerprint, "head": weights_fingerprint(head)}
+def number_folds(stages: Stages, rows: np.ndarray, num: int) -> np.ndarray:
+    """The fold of each row, a function of the run's seed and data; -1 for all where there are no folds."""
+    if not num:
+        return np.full(len(rows), -1)
+    numbers = fold_numbers(stages.pictures, rows, num=num, seed=stages.options.seed)
+    for finding in fold_findings(stages.pictures, rows, numbers):
+        stages.reporter.say(sentence(finding))
+    return numbers
+
+
+def live_teacher(trained: TrainedHead, parts: HeadParts) -> HeadTeacher:
+    """The teacher for pictures whose tokens are not stored."""
+    return HeadTeacher(parts.encoder, trained.head, texts=parts.texts, folds=trained.folds)
+
+
+def label_with_heads(
+    stages: Stages, trained: TrainedHead, parts: HeadParts, *, representation_width: int | None
+) -> StoredTeacher:
+    """Store the targets: from stored tokens when they hold every view that the student sees, else through the encoder."""
+    fingerprint = {**parts.fingerprint, "head": weights_fingerprint(trained.head), "folds": trained.folds.fingerprint}
     on_tokens = parts.tokens.num_views >= stages.options.train.distinct_views
-    teacher: TokenTeacher | HeadTeacher
+    teacher: TokenTeacher | HeadTeacher = live_teacher(trained, parts)
     if on_tokens:
-        teacher = TokenTeacher(head, parts.tokens, texts=parts.texts)
-    else:
-        teacher = HeadTeacher(parts.encoder, head, texts=parts.texts)
+        teacher = TokenTeacher(trained.head, parts.tokens, texts=parts.texts, folds=trained.folds)
     return stages.label(
         "targets", teacher, fingerprint=fingerprint, representation_width=representation_width, on_tokens=on_tokens
     )
+
+
+def _calibrate(stages: Stages, trained: TrainedHead, parts: HeadParts, rows: np.ndarray) -> None:
+    """Set the experts' weights, equal for all folds: they are alike, and one number fits on all rows where many would not."""
+    with stages.timed("calibrate"), torch.no_grad(), stages.accelerator.autocast():
+        if len(trained.head.folds) > 1:
+            answers, labels = _out_of_fold_answers(stages, trained, parts, rows)
+        else:
+            answers, labels = _validation_answers(stages, trained, parts)
+    first = trained.head.folds[0]
+    if first.combination == "mean":
+        answers = first.combine([torch.from_numpy(expert) for expert in answers]).double().numpy()[None]
+    weights = torch.tensor(fit_weights(answers, labels))
+    for experts in trained.head.folds:
+        experts.weights.copy_(weights)
+    shown = ", ".join(f"{1 / weight:.2f}" for weight in weights.tolist())
+    stages.reporter.say(f"The teacher's temperature, fitted on {len(labels)} answers to pictures that did not teach it: {shown}.")
+
+
+def _out_of_fold_answers(
+    stages: Stages, trained: TrainedHead, parts: HeadParts, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.tile(stages.pictures.ids[rows], parts.tokens.num_views)
+    views = np.repeat(np.arange(parts.tokens.num_views), len(rows))
+    answers: list[Tensor] = []
+    labels: list[Tensor] = []
+    for batch in stages.replay(ids, views, progress=lambda done, total: None, with_images=False):
+        numbers = trained.folds.of(batch)
+        for fold, experts in enumerate(trained.head.folds):
+            some = batch[torch.nonzero(numbers == fold)[:, 0]]
+            if len(some):
+                answers.append(_expert_answers(experts, read_tokens(parts.tokens, some), parts, some))
+                labels.append(some.labels.cpu())
+    return torch.cat(answers, dim=1).double().numpy(), torch.cat(labels).numpy()
+
+
+def _validation_answers(stages: Stages, trained: TrainedHead, parts: HeadParts) -> tuple[np.ndarray, np.ndarray]:
+    rows = stages.pictures.rows["val"]
+    rows = rows[stages.pictures.labels[rows] != UNLABELLED]
+    if not len(rows):
+        raise OptionError("teacher.calibrate needs labelled validation pictures, or teacher.folds of at least 2.")
+    answers: list[Tensor] = []
+    for batch in evaluation_batches(stages.pictures, rows, image_size=stages.options.student.image_size, device=stages.device):
+        assert batch.images is not None
+        answers.append(_expert_answers(trained.head.folds[0], parts.encoder.tokens(batch.images), parts, batch))
+    return torch.cat(answers, dim=1).double().numpy(), stages.pictures.labels[rows]
+
+
+def _expert_answers(experts: Experts, tokens: Tensor, parts: HeadParts, batch: Batch) -> Tensor:
+    texts = None if parts.texts is None else parts.texts.of(batch)
+    return torch.stack([head(tokens, texts).logits.float().cpu() for head in experts.heads])

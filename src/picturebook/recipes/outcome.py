@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from picturebook.evaluate import Model, evaluate_rows, evaluate_with_timm, student_logits
+from picturebook.evaluate import Model, evaluate_rows, evaluate_with_timm, groups_of, row_logits, student_logits
 from picturebook.metrics import Evaluation
 from picturebook.models.artefact import save_student
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.recipes.stages import Stages
-from picturebook.runs import npy, write_atomically, write_json
+from picturebook.runs import npy, npz, write_atomically, write_json
 from picturebook.types import UNLABELLED
 
 
@@ -30,6 +30,7 @@ def finish(stages: Stages, student: ImageEncoder, *, teachers: dict[str, Model] 
         save_student(student, folder.student, label_names=stages.pictures.classes, canvas_size=stages.options.data.canvas_size)
         with stages.timed("evaluate"):
             models = _evaluate(stages, student, teachers or {})
+            write_atomically(folder.predictions, npz(_predictions(stages, student)))
         results = {
             "recipe": stages.options.recipe,
             "models": models,
@@ -57,6 +58,34 @@ def _evaluate(stages: Stages, student: ImageEncoder, teachers: dict[str, Model])
             timm_evaluation = evaluate_with_timm(stages.folder.student, stages.pictures, rows)
         results.setdefault("student through timm's transform", {})[split] = timm_evaluation.to_dict()
     return results
+
+
+def _predictions(stages: Stages, student: ImageEncoder) -> dict[str, np.ndarray]:
+    """The student's logits on labelled val and test pictures."""
+    pictures = stages.pictures
+    arrays: dict[str, np.ndarray] = {}
+    for split in ("val", "test"):
+        rows = pictures.rows[split]
+        rows = rows[pictures.labels[rows] != UNLABELLED]
+        if not len(rows):
+            continue
+        with stages.reporter.stage(f"writing predictions on {split}") as progress:
+            logits = row_logits(
+                student_logits(student.eval()),
+                pictures,
+                rows,
+                image_size=stages.options.student.image_size,
+                device=stages.device,
+                progress=progress,
+            )
+        arrays |= {
+            f"{split}_ids": pictures.ids[rows],
+            f"{split}_labels": pictures.labels[rows],
+            f"{split}_logits": logits.numpy(),
+        }
+        if (groups := groups_of(pictures, rows)) is not None:
+            arrays[f"{split}_groups"] = np.asarray(groups)
+    return arrays
 
 
 def _evaluate_rows(stages: Stages, model: Model, rows: np.ndarray, progress: Any) -> Evaluation:

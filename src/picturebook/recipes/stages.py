@@ -114,12 +114,12 @@ class Stages:
                 "for which processors compute wrong bf16 gradients: raise image_size, or say precision = 'fp32'."
             )
 
-    def new_projector(self, student: ImageEncoder, width: int | None) -> nn.Linear | None:
-        """A linear layer from the student's features to a representation of `width`, or None where none is distilled."""
+    def new_projector(self, student: ImageEncoder, width: int | None, *, part: str = "projector") -> nn.Linear | None:
+        """A linear layer from the student's features to vectors of `width`, or None where there are none to learn."""
         if width is None:
             return None
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.part_seed("projector"))
+            torch.default_generator.manual_seed(self.part_seed(part))
             return nn.Linear(student.feature_width, width)
 
     def new_student(self, part: str = "student") -> ImageEncoder:

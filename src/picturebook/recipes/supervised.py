@@ -3,12 +3,12 @@
 from typing import Literal
 
 from picturebook.objectives.soft_targets import Supervised, SupervisedOptions
-from picturebook.recipes.options import RecipeOptions
+from picturebook.recipes.alignment import AlignedRecipe, aligned_to, check_alignment
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.stages import Stages
 
 
-class SupervisedRecipe(RecipeOptions):
+class SupervisedRecipe(AlignedRecipe):
     """The student learns from the labels."""
 
     recipe: Literal["supervised"] = "supervised"
@@ -17,8 +17,15 @@ class SupervisedRecipe(RecipeOptions):
     """Cross-entropy with the labels."""
 
 
+def check(options: SupervisedRecipe) -> str | None:
+    """Refuse words without use; give the table's column that is read, or None."""
+    return check_alignment(options, options.loss.alignment)
+
+
 def run(stages: Stages, options: SupervisedRecipe) -> None:
     """Train the student on the labelled rows."""
     student = stages.new_student()
-    stages.train("student", Supervised(student, options.loss), rows=stages.labelled_rows, validate=stages.validation_of(student))
+    words = aligned_to(stages, options.alignment_text, student)
+    objective = Supervised(student, options.loss, texts=words.texts, text_projector=words.text_projector)
+    stages.train("student", objective, rows=stages.labelled_rows, validate=stages.validation_of(student))
     finish(stages, student)

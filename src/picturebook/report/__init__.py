@@ -2,5 +2,6 @@
 
 from picturebook.report.content import Arm, Attention, Curve, Report
 from picturebook.report.page import write_report
+from picturebook.report.study_page import render_study
 
-__all__ = ["Arm", "Attention", "Curve", "Report", "write_report"]
+__all__ = ["Arm", "Attention", "Curve", "Report", "render_study", "write_report"]

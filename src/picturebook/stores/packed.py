@@ -57,7 +57,7 @@ class PackedArray:
         Raises:
             StoreError: there is none, or a field of its fingerprint differs.
         """
-        header = _read_header(folder)
+        header = read_header(folder)
         refuse_other_fingerprint(folder, header["fingerprint"], fingerprint)
         return cls(folder, np.load(folder / "ids.npy"), np.load(folder / "values.npy", mmap_mode="r"))
 
@@ -97,7 +97,7 @@ class PackedWriter:
         """Begin to fill `folder`, or go on where an earlier try with the same fingerprint stopped."""
         partial = folder.with_name(folder.name + ".partial")
         header = {"fingerprint": dict(fingerprint), "num_views": num_views, "record": list(record), "dtype": str(np.dtype(dtype))}
-        if (partial / "header.json").is_file() and _read_header(partial) == header:
+        if (partial / "header.json").is_file() and read_header(partial) == header:
             return cls(folder, partial)
         partial.mkdir(parents=True, exist_ok=True)
         (partial / "header.json").unlink(missing_ok=True)
@@ -140,7 +140,12 @@ class PackedWriter:
         self._partial.rename(self.folder)
 
 
-def _read_header(folder: Path) -> dict[str, Any]:
+def read_header(folder: Path) -> dict[str, Any]:
+    """What a store belongs to and holds.
+
+    Raises:
+        StoreError: there is none, or it is broken.
+    """
     path = folder / "header.json"
     try:
         header: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

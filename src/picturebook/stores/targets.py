@@ -13,14 +13,14 @@ class TargetStore:
     """Targets that were written earlier by `TargetWriter`: the live teacher's in the run's precision, up to fp16."""
 
     def __init__(self, folder: Path, fingerprint: Fingerprint, *, with_representation: bool) -> None:
-        self._logits = PackedArray.open(folder / "logits", fingerprint)
+        self.logits = PackedArray.open(folder / "logits", fingerprint)
         self._representation = PackedArray.open(folder / "representation", fingerprint) if with_representation else None
 
     def read(self, batch: Batch) -> Targets:
         """Targets of the batch's samples at its views, on the batch's device, in fp32."""
         ids, views = batch.ids.cpu().numpy(), batch.views.cpu().numpy()
         device = batch.ids.device
-        logits = torch.from_numpy(self._logits.read(ids, views)).to(device, torch.float32)
+        logits = torch.from_numpy(self.logits.read(ids, views)).to(device, torch.float32)
         if self._representation is None:
             return Targets(logits)
         return Targets(logits, torch.from_numpy(self._representation.read(ids, views)).to(device, torch.float32))

@@ -1,0 +1,127 @@
+"""Losses of a teacher's logits."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from picturebook.losses.inputs import (
+    Labels,
+    Logits,
+    Scalar,
+    check_classes,
+    check_labels,
+    check_pair,
+    check_temperature,
+    widened,
+)
+from picturebook.types import UNLABELLED
+
+_NAMES = ("student_logits", "teacher_logits")
+
+
+def distillation_kl(student_logits: Logits, teacher_logits: Logits, *, temperature: float) -> Scalar:
+    """KL from teacher p to student q at a temperature: T² Σ_k p_k (log p_k − log q_k) an image (arXiv:1503.02531, section 2).
+
+    Args:
+        student_logits: [B, K], unbounded; the gradient flows here only.
+        teacher_logits: [B, K], unbounded, in the student's class order; detached inside.
+        temperature: T > 0, no unit; p = softmax(teacher / T), q = softmax(student / T).
+            The factor T² keeps the gradient's size about equal as T changes, so weights need no retuning.
+
+    Returns:
+        Scalar in nats times T², sum over K, mean over B, at least 0 but for rounding. Deviation from the source, which
+        has a cross-entropy: the teacher's own entropy is taken off. The gradient is the same and agreement reads 0.
+
+    Raises:
+        ValueError: the shapes differ, B is 0 or T is not a positive number.
+    """
+    check_pair(student_logits, teacher_logits, _NAMES)
+    check_temperature(temperature)
+    log_q = functional.log_softmax(widened(student_logits) / temperature, dim=1)
+    log_p = functional.log_softmax(widened(teacher_logits).detach() / temperature, dim=1)
+    # "batchmean" is the formula; torch's default "mean" would divide by K as well and weaken the loss K-fold.
+    return temperature**2 * functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+
+
+def correlation_distillation(student_logits: Logits, teacher_logits: Logits, *, temperature: float) -> Scalar:
+    """T² [(1 − mean_i ρ(q_i, p_i)) + (1 − mean_k ρ(q_·k, p_·k))]: DIST (arXiv:2205.10536, section 3).
+
+    ρ is Pearson's correlation: of an image's probabilities over the classes, and of a class's probabilities over the
+    batch's images. So the student may be sharper or flatter than the teacher. The second part relates the images of one
+    batch, and parts of a batch do not add up to it.
+
+    Args:
+        student_logits: [B, K], unbounded; the gradient flows here only.
+        teacher_logits: [B, K], unbounded, in the student's class order; detached inside.
+        temperature: T > 0, no unit; p = softmax(teacher / T), q = softmax(student / T).
+
+    Returns:
+        Scalar in [0, 4 T²] but for rounding. Where nothing varies there is no correlation, ρ = 0: a class over a batch of
+        one image, an image whose classes are all as likely. With K = 2 the first ρ is 1 or −1 and has no gradient.
+
+    Raises:
+        ValueError: the shapes differ, B is 0 or T is not a positive number.
+    """
+    check_pair(student_logits, teacher_logits, _NAMES)
+    check_temperature(temperature)
+    q = functional.softmax(widened(student_logits) / temperature, dim=1)
+    p = functional.softmax(widened(teacher_logits).detach() / temperature, dim=1).to(q.dtype)
+    over_classes, over_images = (1.0 - _correlation(q, p, dim=dim).mean() for dim in (1, 0))
+    return temperature**2 * (over_classes + over_images)
+
+
+def decoupled_distillation(
+    student_logits: Logits,
+    teacher_logits: Logits,
+    labels: Labels,
+    *,
+    temperature: float,
+    target_weight: float = 1.0,
+    non_target_weight: float = 8.0,
+) -> Scalar:
+    """T² [α KL(b^p ‖ b^q) + β KL(p^ ‖ q^)] an image: DKD (arXiv:2203.08679, section 3.3).
+
+    b = (p_y, 1 − p_y) is the true class against the rest, and p^ are the other classes among themselves, renormalised.
+    With α = 1 and β = 1 − p_y this is `distillation_kl`; a β of its own keeps the others' order heard where the teacher is
+    sure. All is computed from logits, since log(1 − p_y) of a sure teacher is log(0) in probabilities.
+
+    Args:
+        student_logits: [B, K], unbounded, K at least 2; the gradient flows here only.
+        teacher_logits: [B, K], unbounded, in the student's class order; detached inside.
+        labels: [B], 0 … K − 1, or UNLABELLED: the loss knows nothing to say of such a row.
+        temperature: T > 0, no unit; p = softmax(teacher / T), q = softmax(student / T).
+        target_weight: α ≥ 0.
+        non_target_weight: β ≥ 0; with K = 2 it multiplies 0.
+
+    Returns:
+        Scalar in nats times T², at least 0 but for rounding, mean over all B rows, in which an unlabelled row counts 0.
+
+    Raises:
+        ValueError: the shapes do not fit, B is 0, K is less than 2 or T is not a positive number.
+    """
+    check_classes(student_logits, _NAMES[0])
+    check_pair(student_logits, teacher_logits, _NAMES)
+    check_labels(labels, student_logits)
+    check_temperature(temperature)
+    targets = labels.clamp(min=0)
+    q_pair, q_rest = _decoupled(widened(student_logits) / temperature, targets)
+    p_pair, p_rest = _decoupled(widened(teacher_logits).detach() / temperature, targets)
+    of_the_pair, of_the_rest = (
+        functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
+        for log_q, log_p in ((q_pair, p_pair), (q_rest, p_rest))
+    )
+    divergences = target_weight * of_the_pair + non_target_weight * of_the_rest
+    return temperature**2 * torch.where(labels != UNLABELLED, divergences, 0.0).mean()
+
+
+def _correlation(left: Tensor, right: Tensor, *, dim: int) -> Tensor:
+    left, right = left - left.mean(dim, keepdim=True), right - right.mean(dim, keepdim=True)
+    return functional.cosine_similarity(left, right, dim=dim)
+
+
+def _decoupled(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of (target, rest), [B, 2], and of the rest among themselves, [B, K − 1]."""
+    places = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
+    rest = logits.gather(1, places + (places >= targets[:, None]))  # a mask instead would make the host wait for its count
+    pair = torch.stack([logits.gather(1, targets[:, None])[:, 0], rest.logsumexp(dim=1)], dim=1)
+    return functional.log_softmax(pair, dim=1), functional.log_softmax(rest, dim=1)

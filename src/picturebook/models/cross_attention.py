@@ -1,0 +1,63 @@
+"""Cross-attention in which texts ask and image tokens answer."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def _mean_of_queries(
+    found: Float[Tensor, "batch texts queries width"], mask: Bool[Tensor, "asked texts queries"]
+) -> Float[Tensor, "batch texts width"]:
+    """What a text's queries found, averaged over those that it has."""
+    if found.shape[2] == 1:  # nothing to average, and no rounding in half precision
+        return found[:, :, 0]
+    weights = mask.to(found.dtype)[..., None]
+    return (found * weights).sum(dim=2) / weights.sum(dim=2)
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of text queries to image tokens, without a residual (arXiv:1706.03762, section 3.2.2).
+
+    q = W_q LN(text), k = W_k LN(token) + p, v = W_v LN(token), output W_o [heads]. The position embedding p [N, W] is
+    learned and starts at 0: the head begins as a function of the set of tokens, and where a token was can still be
+    learned. Values carry no position, so the output is made of image content alone.
+    """
+
+    def __init__(self, *, token_width: int, num_tokens: int, text_width: int, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.text_norm = nn.LayerNorm(text_width)
+        self.token_norm = nn.LayerNorm(token_width)
+        self.query = nn.Linear(text_width, width)
+        self.key = nn.Linear(token_width, width)
+        self.value = nn.Linear(token_width, width)
+        self.output = nn.Linear(width, width)
+        self.position = nn.Parameter(torch.zeros(num_tokens, width))
+
+    def forward(
+        self,
+        vectors: Float[Tensor, "asked texts queries text_width"],
+        mask: Bool[Tensor, "asked texts queries"],
+        tokens: Float[Tensor, "batch tokens token_width"],
+        *,
+        with_attention: bool = False,
+    ) -> tuple[Float[Tensor, "batch texts width"], Float[Tensor, "batch texts tokens"] | None]:
+        """What each text's queries attend to, their mean under the mask, and the maps if asked, averaged alike.
+
+        `asked` is B, or 1 for texts that all images share.
+        """
+        tokens, num_queries = self.token_norm(tokens), mask.shape[1:]
+        queries = self._split(self.query(self.text_norm(vectors.flatten(1, 2)))).expand(len(tokens), -1, -1, -1)
+        keys, values = self._split(self.key(tokens) + self.position), self._split(self.value(tokens))
+        attended = functional.scaled_dot_product_attention(queries, keys, values)
+        maps = None
+        if with_attention:  # computed again, since the fused kernel keeps no maps
+            maps = (queries @ keys.transpose(-1, -2) / keys.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=1)
+            maps = _mean_of_queries(maps.unflatten(1, num_queries), mask)
+        found = self.output(attended.transpose(1, 2).flatten(2))
+        return _mean_of_queries(found.unflatten(1, num_queries), mask), maps
+
+    def _split(self, vectors: Tensor) -> Tensor:
+        """[B, n, W] to [B, heads, n, W / heads]."""
+        return vectors.reshape(*vectors.shape[:2], self.num_heads, -1).transpose(1, 2)

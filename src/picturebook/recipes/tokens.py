@@ -1,0 +1,96 @@
+"""The frozen image encoder of a teacher, and its tokens of every training picture, stored once."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from picturebook.errors import DataError
+from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
+from picturebook.objectives.soft_targets import SupervisedOptions
+from picturebook.options import Options
+from picturebook.recipes.encoders import TRAIN, teacher_encoder
+from picturebook.recipes.stages import Stages, cache_key, short_hash
+from picturebook.stores.packed import PackedArray, PackedWriter, locked
+from picturebook.types import Progress
+
+
+class EncoderOptions(Options):
+    """The teacher's image encoder, which stays frozen."""
+
+    image_encoder: str = "train"
+    """A timm name or package: name (pretrained weights), a run folder, or "train": the student's architecture, trained first."""
+    image_size: int | None = Field(None, ge=8)
+    """Height and width that the encoder sees, in pixels; the student's by default, and views are enlarged to it."""
+    token_views: int = Field(4, ge=1, le=4)
+    """Views of each picture whose tokens are stored for the head's training."""
+    token_budget_gb: float = Field(4.0, gt=0.0)
+    """Disk that stored tokens may take, in 10^9 bytes; fewer views are stored when they would not fit."""
+    supervised: SupervisedOptions = SupervisedOptions()
+    """Loss of image_encoder = "train"."""
+
+
+def encode_pictures(stages: Stages, options: EncoderOptions) -> tuple[ImageEncoder, PackedArray]:
+    """The teacher's image encoder and its tokens of every training row."""
+    encoder = teacher_encoder(stages, options.image_encoder, image_size=options.image_size, supervised=options.supervised)
+    encoder.eval()
+    return encoder, store_tokens(stages, encoder, options)
+
+
+def store_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions) -> PackedArray:
+    """The encoder's tokens of every training row, fp16, written once per encoder, views and data, ever."""
+    stages.fingerprints["image encoder"] = weights_fingerprint(encoder)
+    num_views = _affordable_views(stages, encoder.grid[0] * encoder.grid[1] * encoder.token_width, options)
+    identity = {
+        **stages.view_fingerprint(),
+        "encoder": stages.fingerprints["image encoder"],
+        "encoder size": str(encoder.image_size),
+        "views stored": str(num_views),
+        "rows": short_hash(stages.pictures.ids[stages.train_rows].tobytes().hex()),
+    }
+    # Tokens of an encoder that this run trained are of no use to another, and go with its stages.
+    shelf = stages.folder.stage("tokens") if options.image_encoder == TRAIN else stages.cache / "tokens"
+    folder = shelf / cache_key(identity)
+    if stages.accelerator.is_main_process:
+        with locked(folder), stages.timed("tokens"), stages.reporter.stage("encoding pictures") as progress:
+            _fill(stages, encoder, folder, identity, num_views, progress)
+    stages.accelerator.wait_for_everyone()
+    return PackedArray.open(folder, identity)
+
+
+def _fill(
+    stages: Stages, encoder: ImageEncoder, folder: Path, identity: dict[str, str], num_views: int, progress: Progress
+) -> None:
+    if folder.is_dir():
+        return
+    writer = PackedWriter.start(
+        folder,
+        ids=stages.pictures.ids[stages.train_rows],
+        num_views=num_views,
+        record=(encoder.grid[0] * encoder.grid[1], encoder.token_width),
+        dtype=np.float16,
+        fingerprint=identity,
+    )
+    with torch.no_grad(), stages.accelerator.autocast():
+        for batch in stages.replay(*writer.missing(), progress=progress):
+            assert batch.images is not None
+            tokens = encoder.tokens(batch.images)
+            writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), tokens.float().cpu().numpy())
+    writer.finish()
+
+
+def _affordable_views(stages: Stages, values_a_view: int, options: EncoderOptions) -> int:
+    wanted = min(options.token_views, stages.options.train.distinct_views)
+    bytes_a_view = 2 * values_a_view * len(stages.train_rows)
+    affordable = int(options.token_budget_gb * 1e9 // bytes_a_view)
+    if affordable < 1:
+        raise DataError(
+            f"One view's image tokens take {bytes_a_view / 1e9:.1f} GB, the budget is {options.token_budget_gb} GB: "
+            "raise teacher.token_budget_gb, or lower teacher.image_size."
+        )
+    if affordable < wanted:
+        stages.reporter.say(
+            f"{affordable} instead of {wanted} views of image tokens are stored, to stay within {options.token_budget_gb} GB."
+        )
+    return min(wanted, affordable)

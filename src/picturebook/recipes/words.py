@@ -1,0 +1,103 @@
+"""The words of a run as what asks the pictures."""
+
+import json
+from typing import Literal
+
+import numpy as np
+
+from picturebook.data.findings import quantity
+from picturebook.data.text_table import TextTable
+from picturebook.data.texts import TextOptions, class_texts, own_texts
+from picturebook.models.heads import HeadOptions
+from picturebook.models.text_encoders import TextEncoder, load_text_encoder, whiten_queries
+from picturebook.recipes.stages import Stages, short_hash
+from picturebook.stores.texts import encode_queries
+from picturebook.types import Queries
+
+LEARNED_WIDTH = 384
+"""Width of learned queries: that of all-MiniLM-L6-v2, so that heads with and without words have the same size."""
+
+
+class Words:
+    """The words of a run: a bank with one text a class, or a table with one a picture, or none.
+
+    Attributes:
+        bank: what the K classes ask with, whitened; for head mode "bank".
+        own: what each picture asks with; for head modes "own" and "text".
+        width: of a query; of learned queries where there are no words.
+        kind: what the words know of the label: "bank", or text.kind of pictures' own texts, or "none".
+        teacher_name: a name that says so.
+        fingerprint: of text encoder, texts and how they ask; "none" without words.
+        texts_by_class: the sentences of each class, in class order, where the texts are made from classes.
+        own_texts: the sentences of each picture, in row order, where pictures have texts of their own.
+        sentences: how many there are, for the run's provenance.
+    """
+
+    def __init__(self, stages: Stages, text: TextOptions, head: HeadOptions, *, text_encoder: str) -> None:
+        self.bank: Queries | None = None
+        self.own: TextTable | None = None
+        self.width = LEARNED_WIDTH
+        self.kind: Literal["bank", "label_blind", "privileged", "unknown", "none"] = "none"
+        self.teacher_name = "teacher"
+        self.fingerprint = "none"
+        self.texts_by_class: tuple[tuple[str, ...], ...] | None = None
+        self.own_texts: tuple[tuple[str, ...], ...] | None = None
+        self.sentences: dict[str, int] = {}
+        if head.mode in ("learned", "linear"):
+            return
+        self._stages, self._options = stages, text
+        encoder = load_text_encoder(text_encoder)
+        if head.mode == "bank":
+            self._ask_with_classes(encoder)
+        else:
+            self._ask_with_own_texts(encoder, alone=head.mode == "text")
+        stages.fingerprints |= {"text encoder": encoder.fingerprint, "words": self.fingerprint}
+
+    def _ask_with_classes(self, encoder: TextEncoder) -> None:
+        texts = class_texts(self._options, self._stages.pictures.classes, seed=self._stages.options.seed)
+        self.kind, self.texts_by_class = "bank", texts.sentences
+        self.bank = whiten_queries(self._encode(encoder, texts.sentences, texts.notes))
+
+    def _ask_with_own_texts(self, encoder: TextEncoder, *, alone: bool) -> None:
+        options, stages = self._options, self._stages
+        texts = own_texts(options, stages.pictures, seed=stages.options.seed)
+        self.kind, self.own_texts = options.kind, texts.sentences
+        self.teacher_name = f"teacher with the pictures' own words{' alone' if alone else ''} ({options.kind})"
+        if options.source in ("classes", "descriptions"):
+            by_class = options if options.control in ("random_words", "scramble") else _uncontrolled(options)
+            self.texts_by_class = class_texts(by_class, stages.pictures.classes, seed=stages.options.seed).sentences
+        distinct = {text: row for row, text in enumerate(dict.fromkeys(texts.sentences))}
+        queries = self._encode(encoder, tuple(distinct), texts.notes)
+        rows = np.array([distinct[text] for text in texts.sentences], dtype=np.int64)
+        self.fingerprint = short_hash(f"{self.fingerprint}/{short_hash(rows.tobytes().hex())}")
+        self.own = TextTable(stages.pictures.ids, queries, rows)
+
+    def _encode(self, encoder: TextEncoder, texts: tuple[tuple[str, ...], ...], notes: tuple[str, ...]) -> Queries:
+        """Encode texts, say what was noticed about them, and keep what is known of them."""
+        stages = self._stages
+        distinct = sorted({sentence for text in texts for sentence in text})
+        cut, unread = encoder.count_truncated(distinct), encoder.count_unread(distinct)
+        for note in (*notes, *_encoder_notes(encoder, len(distinct), cut=cut, unread=unread)):
+            stages.reporter.say(note)
+        self.sentences = {"texts": len(texts), "sentences": len(distinct), "cut off": cut, "unread": unread}
+        self.fingerprint = short_hash(json.dumps([encoder.fingerprint, self._options.queries, texts]))
+        with stages.timed("encode words"), stages.reporter.stage("encoding words") as progress:
+            queries = encode_queries(encoder, texts, asking=self._options.queries, cache=stages.cache, progress=progress)
+        self.width = queries.vectors.shape[2]
+        return queries
+
+
+def _uncontrolled(options: TextOptions) -> TextOptions:
+    return options.model_copy(update={"control": "none"})
+
+
+def _encoder_notes(encoder: TextEncoder, num: int, *, cut: int, unread: int) -> list[str]:
+    notes = []
+    if cut:
+        notes.append(f"{quantity(cut, 'text')} longer than the text encoder's {encoder.max_length} tokens: the rest is cut off.")
+    if unread:
+        notes.append(
+            f"{quantity(unread, 'text')} of {num:,} in words or a script that the text encoder hardly knows: it sees unknown "
+            "tokens or single letters. Take a text encoder of the texts' language."
+        )
+    return notes

@@ -1,0 +1,72 @@
+"""A study's page: one HTML file that needs nothing else."""
+
+import base64
+import hashlib
+from importlib import resources
+
+from picturebook.report.study_content import ArmRow, StudyReport
+from picturebook.report.study_plots import forest_plot, runs_plot
+from picturebook.report.svg import SERIES_DARK, SERIES_LIGHT
+from picturebook.report.wording import UNMEASURED, duration
+
+BUDGET = {
+    "steps": "Student steps",
+    "batch_size": "Batch",
+    "epochs": "Epochs",
+    "views": "Views",
+    "image_size": "Pixels",
+    "parameters": "Parameters",
+    "trials": "Trials",
+}
+"""Fields of a budget that are columns → their heads."""
+
+
+def render_study(report: StudyReport) -> str:
+    """Give the page as text; equal reports give equal text. Every word of the report is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("picturebook", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "signed": _signed, "p": _probability, "duration": duration}
+    script = resources.files("picturebook.report").joinpath("sort.js").read_text(encoding="utf-8")
+    page = environment.get_template("study.html.jinja").render(
+        report=report,
+        figures={name: Markup(figure) for name, figure in _figures(report).items()},  # noqa: S704 (Matplotlib's, words escaped)
+        budget=BUDGET,
+        differing={arm.name: _differing(arm) for arm in report.arms},
+        colours=list(enumerate(zip(SERIES_LIGHT, SERIES_DARK, strict=True))),
+        script=Markup(script),  # noqa: S704 (a file of ours)
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return page.rstrip() + "\n"
+
+
+def _figures(report: StudyReport) -> dict[str, str]:
+    figures = {}
+    if any(row.mean is not None for row in report.contrasts):
+        figures["forest"] = forest_plot(report.contrasts, margin=report.margin, name="forest")
+    if any(arm.mean is not None for arm in report.arms):
+        figures["runs"] = runs_plot(report.arms, name="runs")
+    return figures
+
+
+def _differing(arm: ArmRow) -> set[str]:
+    return {field for field in BUDGET if any(said.startswith(field.replace("_", " ")) for said in arm.budget_differences)}
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return UNMEASURED if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value: float | None, digits: int = 2) -> str:
+    return UNMEASURED if value is None else f"{value:+.{digits}f}"
+
+
+def _probability(value: float | None) -> str:
+    return UNMEASURED if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"

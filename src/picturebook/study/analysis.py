@@ -1,0 +1,188 @@
+"""From finished cells to the rows of the table: means over seeds, paired differences, two intervals and the wider of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+
+from picturebook.report.study_content import CLAIM, ArmRow, ContrastRow, McNemar
+from picturebook.statistics import Interval, holm, mcnemar, paired_bootstrap, paired_t, t_interval, tost, wider
+from picturebook.study.answers import Answers, read_answers, worst_verdict
+from picturebook.study.budgets import student_budget, teacher_seconds
+from picturebook.study.cells import Cell, Plan
+
+LEVEL = 0.05
+"""Of the tests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One arm's finished cells and what they answered, by seed."""
+
+    name: str
+    cells: Mapping[int, Cell]
+    answers: Mapping[int, Answers]
+    row: ArmRow
+
+
+def gather(plan: Plan, failed: Mapping[Path, str]) -> dict[str, Arm]:
+    """Every arm, in the study's order, from the cells that are finished; budgets are compared with the baseline's."""
+    arms = {name: _arm(plan, name, failed) for name in plan.options.arms}
+    baseline = arms[plan.options.baseline or next(iter(arms))]
+    return {name: replace(arm, row=_marked(arm.row, _budget_differences(arm, baseline, plan))) for name, arm in arms.items()}
+
+
+def contrast_rows(plan: Plan, arms: Mapping[str, Arm]) -> list[ContrastRow]:
+    """Every contrast, with p-values adjusted for their number (Holm over the study's contrasts)."""
+    margin = plan.options.equivalence_margin
+    rows = [_contrast(arms[a], arms[b], margin) for a, b in plan.options.pairs]
+    p_values = [row.p for row in rows if row.p is not None]
+    adjusted = iter(holm(p_values))
+    rows = [row if row.p is None else replace(row, p_holm=next(adjusted)) for row in rows]
+    return [replace(row, reading=reading(row, margin)) for row in rows]
+
+
+def reading(row: ContrastRow, margin: float) -> str:
+    """What may be said of a contrast."""
+    if not row.runs:
+        return "not measured"
+    if row.n < CLAIM:
+        return f"no claim under {CLAIM} seeds"
+    assert row.low is not None
+    assert row.high is not None
+    assert row.p_holm is not None
+    assert row.p_equivalence is not None
+    if row.p_holm <= LEVEL and (row.low > 0 or row.high < 0):
+        return f"{row.a} is better" if row.low > 0 else f"{row.b} is better"
+    if row.p_equivalence <= LEVEL and -margin < row.low and row.high < margin:
+        return f"equal within {margin:g} points"
+    return "undecided"
+
+
+def _arm(plan: Plan, name: str, failed: Mapping[Path, str]) -> Arm:
+    planned = {seed: plan.cell(name, seed) for seed in plan.options.seeds}
+    lost = tuple((seed, failed[cell.folder]) for seed, cell in planned.items() if cell.folder in failed)
+    cells = {seed: cell for seed, cell in planned.items() if cell.folder not in failed}
+    answers = {seed: read_answers(cell) for seed, cell in cells.items()}
+    if not answers:
+        return Arm(name, cells, answers, ArmRow(name, (), failed=lost))
+    accuracies = [each.accuracy for each in answers.values()]
+    interval = t_interval(accuracies) if len(accuracies) > 1 else None
+    row = ArmRow(
+        name,
+        runs=tuple((seed, each.accuracy) for seed, each in answers.items()),
+        mean=mean(accuracies),
+        sd=_sd(accuracies),
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        nll=mean(each.nll for each in answers.values()),
+        ece=mean(each.ece for each in answers.values()),
+        seconds=mean(sum(each.seconds.values()) for each in answers.values()),
+        stages=_mean_stages(answers.values()),
+        teacher_seconds=mean(teacher_seconds(cell, plan) for cell in cells.values()),
+        audit=worst_verdict([each.audit for each in answers.values()]),
+        failed=lost,
+    )
+    return Arm(name, cells, answers, row)
+
+
+def _mean_stages(answers: Iterable[Answers]) -> dict[str, float]:
+    listed = [each.seconds for each in answers]
+    names = dict.fromkeys(name for seconds in listed for name in seconds)
+    return {name: mean(seconds.get(name, 0.0) for seconds in listed) for name in names}
+
+
+def _budget_differences(arm: Arm, baseline: Arm, plan: Plan) -> tuple[dict[str, object], tuple[str, ...]]:
+    """The arm's budget, and where it is not the baseline's of the same seed (of any seed, where they share none)."""
+    if not arm.cells:
+        return {}, ()
+    shared = [seed for seed in arm.cells if seed in baseline.cells]
+    seed = shared[0] if shared else next(iter(arm.cells))
+    budget = student_budget(arm.cells[seed], plan)
+    if not baseline.cells:
+        return asdict(budget), ()
+    other = baseline.cells[seed] if shared else next(iter(baseline.cells.values()))
+    return asdict(budget), budget.differences(student_budget(other, plan))
+
+
+def _marked(row: ArmRow, budget: tuple[dict[str, object], tuple[str, ...]]) -> ArmRow:
+    fields, differences = budget
+    marks = [] if row.audit in (None, "PASS") else [f"its teacher's audit says {row.audit}"]
+    if row.audit == "FAIL":
+        marks = ["label-privileged: its teacher's audit says FAIL"]
+    if differences:
+        marks.append(f"unequal budget: {', '.join(differences)}")
+    if row.failed:
+        marks.append(f"{len(row.failed)} of {len(row.failed) + row.n} runs failed")
+    return replace(row, budget=fields, budget_differences=differences, marks=tuple(marks))
+
+
+def _contrast(a: Arm, b: Arm, margin: float) -> ContrastRow:
+    seeds = [seed for seed in a.answers if seed in b.answers]
+    runs = tuple((seed, a.answers[seed].accuracy - b.answers[seed].accuracy) for seed in seeds)
+    audit = worst_verdict([a.row.audit, b.row.audit])
+    row = ContrastRow(a.name, b.name, runs, audit=audit, marks=_contrast_marks(a, b))
+    if not seeds:
+        return row
+    differences = [difference for _, difference in runs]
+    row = replace(row, mean=mean(differences), sd=_sd(differences))
+    pictures, mcnemars = _over_pictures(a, b, seeds)
+    if pictures is None:
+        row = replace(row, marks=(*row.marks, "tested on different pictures, or on too few: nothing is drawn over pictures"))
+    if len(seeds) > 1:
+        row = _over_seeds(row, a, b, seeds, margin)
+    return _with_interval(replace(row, mcnemar=mcnemars), pictures, "groups" if _grouped(a, seeds) else "pictures")
+
+
+def _contrast_marks(a: Arm, b: Arm) -> tuple[str, ...]:
+    marks = [f"{arm.name}: {mark}" for arm in (a, b) for mark in arm.row.marks if not mark.startswith("unequal budget")]
+    ours, theirs = a.row.budget, b.row.budget
+    differing = [name.replace("_", " ") for name in ours if name in theirs and ours[name] != theirs[name]]
+    return (*marks, *([f"unequal budgets: {', '.join(differing)}"] if differing else []))
+
+
+def _over_seeds(row: ContrastRow, a: Arm, b: Arm, seeds: Sequence[int], margin: float) -> ContrastRow:
+    first, second = ([arm.answers[seed].accuracy for seed in seeds] for arm in (a, b))
+    test = paired_t(first, second)
+    return replace(
+        row,
+        seeds_interval=(test.low, test.high),
+        p=test.p,
+        correlation=test.correlation,
+        p_equivalence=tost(first, second, margin=margin),
+    )
+
+
+def _over_pictures(a: Arm, b: Arm, seeds: Sequence[int]) -> tuple[Interval | None, tuple[McNemar, ...]]:
+    pairs = [(seed, a.answers[seed], b.answers[seed]) for seed in seeds]
+    if not all(first.same_pictures(second) for _, first, second in pairs):
+        return None, ()
+    tests = [(seed, mcnemar(first.right, second.right)) for seed, first, second in pairs]
+    rows = tuple(McNemar(seed, test.only_a, test.only_b, test.p) for seed, test in tests)
+    clusters = [first.ids if first.groups is None else first.groups for _, first, _ in pairs]
+    if len(np.unique(np.concatenate(clusters))) < 2:
+        return None, rows
+    right = [[100.0 * answers.right for answers in arm] for arm in ([pair[1] for pair in pairs], [pair[2] for pair in pairs])]
+    return paired_bootstrap(*right, clusters=clusters), rows
+
+
+def _grouped(arm: Arm, seeds: Sequence[int]) -> bool:
+    return arm.answers[seeds[0]].groups is not None
+
+
+def _with_interval(row: ContrastRow, pictures: Interval | None, drawn: str) -> ContrastRow:
+    """The wider of the two intervals is the one that is shown: neither seeds nor pictures may be forgotten."""
+    assert row.mean is not None
+    seeds = None if row.seeds_interval is None else Interval(row.mean, *row.seeds_interval)
+    if pictures is not None:
+        row = replace(row, pictures_interval=(pictures.low, pictures.high))
+    chosen = wider(seeds, pictures) if seeds is not None and pictures is not None else seeds or pictures
+    if chosen is None:
+        return row
+    return replace(row, low=chosen.low, high=chosen.high, interval="seeds" if chosen is seeds else drawn)
+
+
+def _sd(values: Sequence[float]) -> float | None:
+    return stdev(values) if len(values) > 1 else None

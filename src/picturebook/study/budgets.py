@@ -1,0 +1,81 @@
+"""What a cell cost: the student's budget, which arms must share to be compared, and the teacher's, which is stated."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from picturebook.runs import read_json
+from picturebook.study.cells import Cell, Plan
+
+STUDENT = "student"
+"""The stage in which every recipe trains its student."""
+_NOBODYS = ("decode", "evaluate")
+"""Stages that are neither the student's nor the teacher's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a student was given. Arms in which a field differs are no equals, and are marked."""
+
+    steps: int
+    """Optimiser steps of the student."""
+    batch_size: int
+    epochs: int
+    views: int
+    """Different views of each picture."""
+    image_size: int
+    """Pixels a side."""
+    parameters: int
+    optimizer: str
+    augmentation: dict[str, Any]
+    """The settings of its views."""
+    trials: int
+    """Points that were tried on validation pictures to find its settings, inherited ones too."""
+
+    def differences(self, other: "Budget") -> tuple[str, ...]:
+        """What differs from another arm's, as "steps 200, not 100"."""
+        ours, theirs = asdict(self), asdict(other)
+        return tuple(
+            name if isinstance(ours[name], dict) else f"{name.replace('_', ' ')} {ours[name]}, not {theirs[name]}"
+            for name in ours
+            if ours[name] != theirs[name]
+        )
+
+
+def student_budget(cell: Cell, plan: Plan) -> Budget:
+    """The budget of a finished cell's student."""
+    options = cell.options
+    steps = max((line["step"] for line in cell.run.read_metrics() if line["stage"] == STUDENT), default=0)
+    return Budget(
+        steps=steps,
+        batch_size=options.train.batch_size,
+        epochs=options.train.epochs,
+        views=options.train.distinct_views,
+        image_size=options.student.image_size,
+        parameters=read_json(cell.run.results)["parameters"],
+        optimizer=options.train.optimizer,
+        augmentation=options.views.model_dump(mode="json"),
+        trials=num_trials(cell.arm, plan),
+    )
+
+
+def num_trials(arm: str, plan: Plan) -> int:
+    """Trials that an arm's settings come from."""
+    tune = plan.options.tune
+    total = 1
+    for values in tune.space.values():
+        total *= len(values)
+    return min(total, tune.trials) if arm in tune.arms or arm in tune.inherit else 0
+
+
+def teacher_seconds(cell: Cell, plan: Plan) -> float:
+    """Seconds that went into what the student learnt from: the run's own other stages, and all of the runs that it names."""
+    own = {name: seconds for name, seconds in _seconds(cell).items() if name not in (STUDENT, *_NOBODYS)}
+    others = [teacher for teacher in plan.ordered([cell]) if teacher.folder != cell.folder]
+    named = [seconds for teacher in others for name, seconds in _seconds(teacher).items() if name not in _NOBODYS]
+    return float(sum(own.values()) + sum(named))
+
+
+def _seconds(cell: Cell) -> Mapping[str, float]:
+    seconds: dict[str, float] = read_json(cell.run.results)["seconds"]
+    return seconds

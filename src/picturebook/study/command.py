@@ -1,0 +1,117 @@
+"""`picturebook compare STUDY.toml`: run what is not there yet, then the table, results.json and the report.
+
+OUT/
+    study.toml              the settings, defaults written out
+    runs/ARM/seed-N/        a run folder a cell; its settings and its process's words beside it (seed-N.toml, seed-N.log)
+    tune/ARM/trial-N/       the same of each trial
+    ledger.jsonl            one line a try: cell, commit, seconds, error
+    results.json            contrasts, arms, trials: every number, every run
+    report.html
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomlkit
+from rich.console import RenderableType
+
+from picturebook.errors import RunError
+from picturebook.report import render_study
+from picturebook.report.study_content import ContrastRow
+from picturebook.runs import write_atomically, write_json
+from picturebook.study.analysis import Arm, contrast_rows, gather
+from picturebook.study.cells import Cell, Plan, check_arms
+from picturebook.study.ledger import Ledger
+from picturebook.study.page import study_report
+from picturebook.study.results import results
+from picturebook.study.running import Cells, Runner, TrainProcesses
+from picturebook.study.settings import StudyOptions, load_study
+from picturebook.study.table import plan_table, study_tables, study_warnings
+from picturebook.study.tuning import Trial, plan_trials, tune
+from picturebook.types import Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a study has to show, and what failed in it."""
+
+    shown: RenderableType
+    failure: str | None = None
+    """A sentence where cells failed: to be told after the tables, with exit code 2."""
+
+
+def compare(path: Path, *, reporter: Reporter, dry_run: bool = False, runner: Runner | None = None) -> Outcome:
+    """Run a study and tell what came out; what an earlier call finished is not run again.
+
+    Args:
+        path: STUDY.toml.
+        reporter: told of every cell.
+        dry_run: only list the cells, in their order.
+        runner: trains a cell; by default `picturebook train` in a process of its own.
+
+    Raises:
+        OptionError: a setting of the study or of any of its cells is impossible; nothing was run.
+        RunError: the folder holds other things, or a cell was run with other settings.
+    """
+    options = load_study(path)
+    plan = Plan(options, str(path))
+    cells, trials = plan.cells(), plan_trials(plan)  # every cell's settings are read here, before anything is run
+    check_arms(cells, str(path))
+    if dry_run:
+        tried_first = [trial for arm in trials.values() for trial in arm]
+        return Outcome(plan_table(plan.ordered([*tried_first, *cells]), options.out))
+    out = Path(options.out)
+    _start(out, options)
+    threads = options.threads or max(1, (os.cpu_count() or 1) // options.processes)
+    ledger = Ledger(out)
+    machine = Cells(runner or TrainProcesses(threads=threads), options.processes, reporter, ledger)
+    for cell in cells:
+        if cell.arm not in (*options.tune.arms, *options.tune.inherit):  # theirs are not known yet
+            cell.refuse_other_settings()
+    plan, tried, lost = tune(plan, machine) if trials else (plan, [], {})
+    cells = plan.cells()
+    failed = machine.run(cells, given_up={cell.folder: lost[cell.arm] for cell in cells if cell.arm in lost})
+    return _tell(plan, cells, failed, tried, ledger)
+
+
+def _start(out: Path, options: StudyOptions) -> None:
+    settings = out / "study.toml"
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file: `out` must name a folder.")
+    if out.is_dir() and any(out.iterdir()) and not settings.is_file():
+        raise RunError(f"{out} holds files but no study.toml: it is no study's folder; take another `out`.")
+    write_atomically(settings, tomlkit.dumps(options.model_dump(mode="json", exclude_none=True)).encode())
+
+
+def _tell(plan: Plan, cells: Sequence[Cell], failed: Mapping[Path, str], tried: Sequence[Trial], ledger: Ledger) -> Outcome:
+    arms = gather(plan, failed)
+    contrasts = contrast_rows(plan, arms)
+    rows = [arm.row for arm in arms.values()]
+    warnings = study_warnings(rows, contrasts, len(plan.options.seeds))
+    _write(plan, arms, contrasts, tried, warnings, ledger)
+    shown = study_tables(rows, contrasts, warnings, margin=plan.options.equivalence_margin)
+    return Outcome(shown, _failure(cells, failed))
+
+
+def _write(
+    plan: Plan,
+    arms: Mapping[str, Arm],
+    contrasts: Sequence[ContrastRow],
+    tried: Sequence[Trial],
+    warnings: Sequence[str],
+    ledger: Ledger,
+) -> None:
+    out, command = Path(plan.options.out), f"picturebook compare {plan.source}"
+    write_json(out / "results.json", results(plan, arms, contrasts, tried, command=command, ledger=ledger))
+    report = study_report(plan, [arm.row for arm in arms.values()], contrasts, tried, warnings, command)
+    write_atomically(out / "report.html", render_study(report).encode())
+
+
+def _failure(cells: Sequence[Cell], failed: Mapping[Path, str]) -> str | None:
+    lost = [cell for cell in cells if cell.folder in failed]
+    if not lost:
+        return None
+    listed = "".join(f"\n  {cell.name}: {failed[cell.folder]}" for cell in lost)
+    return f"{len(lost)} of {len(cells)} runs failed; the same command tries these again.{listed}"

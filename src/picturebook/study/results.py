@@ -1,0 +1,66 @@
+"""The study's results.json: contrasts and arms in the fields that a page of many studies collects, and everything behind them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from picturebook.report.study_content import ArmRow, ContrastRow
+from picturebook.study.analysis import Arm
+from picturebook.study.cells import Plan
+from picturebook.study.ledger import Ledger
+from picturebook.study.tuning import Trial
+
+
+def labels(plan: Plan) -> dict[str, str | None]:
+    """What the study is called: study, data, family, setting."""
+    given = plan.options.labels
+    root = plan.options.run.get("data", {}).get("root")
+    return {
+        "study": given.study or Path(plan.source).stem,
+        "data": given.data or (None if root is None else Path(str(root)).name),
+        "family": given.family,
+        "setting": given.setting,
+    }
+
+
+def results(
+    plan: Plan,
+    arms: Mapping[str, Arm],
+    contrasts: Sequence[ContrastRow],
+    trials: Sequence[Trial],
+    *,
+    command: str,
+    ledger: Ledger,
+) -> dict[str, Any]:
+    """Everything that was measured; accuracies, their differences and ECE in points."""
+    named = labels(plan)
+    commits = {name: _commit(arm, ledger) for name, arm in arms.items()}
+    return {
+        "contrasts": [named | _contrast(row, commits) | {"command": command} for row in contrasts],
+        "arms": [named | _arm(arm.row) | {"commit": commits[name]} for name, arm in arms.items()],
+        "trials": [asdict(trial) for trial in trials],
+        "tuned": {arm: dict(values) for arm, values in plan.tuned.items()},
+        "seeds": plan.options.seeds,
+        "equivalence_margin": plan.options.equivalence_margin,
+        "command": command,
+    }
+
+
+def _contrast(row: ContrastRow, commits: Mapping[str, str]) -> dict[str, Any]:
+    first = {"contrast": row.name, "mean": row.mean, "low": row.low, "high": row.high, "n": row.n, "p": row.p, "audit": row.audit}
+    commit = ", ".join(dict.fromkeys(filter(None, (commits[row.a], commits[row.b]))))
+    rest = asdict(row)
+    return first | {"commit": commit} | {name: rest[name] for name in rest if name not in first}
+
+
+def _arm(row: ArmRow) -> dict[str, Any]:
+    first = {"arm": row.name, "mean": row.mean, "sd": row.sd, "n": row.n, "seconds": row.seconds}
+    rest = asdict(row)
+    return first | {name: rest[name] for name in rest if name not in ("name", *first)}
+
+
+def _commit(arm: Arm, ledger: Ledger) -> str:
+    """The commits that its runs were trained at, as the ledger has them; "unknown" for a run that another call's ledger noted."""
+    noted = ledger.commits()
+    return ", ".join(dict.fromkeys(noted.get(cell.folder, "unknown") for cell in arm.cells.values()))

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from picturebook.audit.noise import GaussianTokens, bootstrap_tokens
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def some_tokens(num: int = 3000) -> torch.Tensor:
+    root = torch.randn(4, 4, generator=seeded(1))
+    return torch.randn(num, 3, 4, generator=seeded(2)) @ root + torch.randn(3, 4, generator=seeded(3))
+
+
+def test_bootstrapped_tokens_are_real_ones_of_their_place_from_several_pictures() -> None:
+    tokens = torch.arange(50)[:, None, None] * 10 + torch.arange(4)[None, :, None] + torch.zeros(50, 4, 2)
+    drawn = bootstrap_tokens(tokens.half(), 200, seeded())
+    assert drawn.dtype == torch.float32
+    assert (drawn % 10 == torch.arange(4)[:, None]).all()
+    assert (drawn[..., 0].floor_divide(10).std(dim=1) > 0).float().mean() > 0.95
+
+
+def test_gaussian_tokens_have_the_real_ones_mean_at_each_place_and_their_covariance() -> None:
+    tokens = some_tokens()
+    drawn = GaussianTokens.of(tokens, seeded()).sample(20_000, seeded(5))
+    assert drawn.mean(dim=0).numpy() == pytest.approx(tokens.mean(dim=0).numpy(), abs=0.1)
+    for place in range(3):
+        assert torch.cov(drawn[:, place].T).numpy() == pytest.approx(torch.cov(tokens[:, place].T).numpy(), rel=0.1, abs=0.15)
+    between = (drawn[:, 0] - drawn[:, 0].mean(0)).T @ (drawn[:, 1] - drawn[:, 1].mean(0)) / len(drawn)
+    assert between.abs().max() < 0.15  # places are independent
+
+
+def test_one_picture_has_no_covariance() -> None:
+    tokens = some_tokens(1)
+    assert GaussianTokens.of(tokens, seeded()).sample(2, seeded()).numpy() == pytest.approx(tokens.expand(2, 3, 4).numpy())
+
+
+def test_a_blank_picture_is_the_mean_token_everywhere() -> None:
+    tokens = some_tokens(500)
+    blank = GaussianTokens.of(tokens, seeded()).blank(2)
+    assert blank.shape == (2, 3, 4)
+    assert blank[1, 2].numpy() == pytest.approx(tokens.mean(dim=(0, 1)).numpy(), abs=1e-5)

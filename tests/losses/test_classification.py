@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+import torch
+from loss_cases import LN3, SHAPES, kl, labels_for, normal, softmax
+
+from picturebook.losses import cross_entropy, virtual_teacher_kl
+from picturebook.types import UNLABELLED
+
+
+def slow_cross_entropy(logits: np.ndarray, labels: np.ndarray, smoothing: float) -> float:
+    total = 0.0
+    for row, label in zip(logits, labels, strict=True):
+        if label == UNLABELLED:
+            continue
+        q = softmax(row)
+        for k in range(len(q)):
+            total -= ((1 - smoothing) * (k == label) + smoothing / len(q)) * np.log(q[k])
+    return total / len(labels)
+
+
+def slow_virtual_teacher_kl(logits: np.ndarray, labels: np.ndarray, temperature: float, correct: float) -> float:
+    total = 0.0
+    for row, label in zip(logits, labels, strict=True):
+        if label == UNLABELLED:
+            continue
+        virtual = np.array([correct if k == label else (1 - correct) / (len(row) - 1) for k in range(len(row))])
+        total += kl(softmax(virtual / temperature), softmax(row))
+    return total / len(labels)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cross_entropy_is_its_formula(shape: tuple[int, int], smoothing: float) -> None:
+    logits, labels = normal(shape)[0], labels_for(shape)
+    value = cross_entropy(torch.tensor(logits), torch.tensor(labels), label_smoothing=smoothing)
+    assert value.item() == pytest.approx(slow_cross_entropy(logits, labels, smoothing), rel=1e-10)
+
+
+def test_cross_entropy_of_three_to_one_by_hand() -> None:
+    logits = torch.tensor([[LN3, 0.0]], dtype=torch.float64)
+    assert cross_entropy(logits, torch.tensor([0])).item() == pytest.approx(np.log(4 / 3))
+    smoothed = 0.95 * np.log(4 / 3) + 0.05 * np.log(4)
+    assert cross_entropy(logits, torch.tensor([0]), label_smoothing=0.1).item() == pytest.approx(smoothed)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_unlabelled_rows_count_0(smoothing: float) -> None:
+    logits = normal((6, 4))[0]
+    labels = np.array([2, UNLABELLED, 0, UNLABELLED, UNLABELLED, 3])
+    tensor = torch.tensor(logits, requires_grad=True)
+    value = cross_entropy(tensor, torch.tensor(labels), label_smoothing=smoothing)
+    assert value.item() == pytest.approx(slow_cross_entropy(logits, labels, smoothing), rel=1e-10)
+    value.backward()
+    assert tensor.grad is not None
+    moved = tensor.grad.abs().sum(dim=1) > 0
+    assert moved.tolist() == (labels != UNLABELLED).tolist()
+
+
+def test_the_parts_of_a_batch_add_up_to_the_whole_wherever_the_unlabelled_rows_are() -> None:
+    logits = torch.tensor(normal((6, 4))[0])
+    labels = torch.tensor([2, UNLABELLED, UNLABELLED, 0, 1, 3])
+    parts = [cross_entropy(logits[part], labels[part]).item() * 3 for part in (slice(3), slice(3, 6))]
+    assert sum(parts) / 6 == pytest.approx(cross_entropy(logits, labels).item())
+
+
+def test_a_batch_without_labels_is_exactly_0_and_can_still_be_differentiated() -> None:
+    logits = torch.randn(3, 4, requires_grad=True)
+    value = cross_entropy(logits, torch.full((3,), UNLABELLED), label_smoothing=0.1)
+    assert value.item() == 0.0
+    value.backward()
+    assert logits.grad is not None
+    assert torch.equal(logits.grad, torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+def test_label_smoothing_outside_its_range_is_refused(smoothing: float) -> None:
+    with pytest.raises(ValueError, match="label_smoothing: expected 0 <= ε < 1, got"):
+        cross_entropy(torch.zeros(1, 2), torch.tensor([0]), label_smoothing=smoothing)
+
+
+@pytest.mark.parametrize(("temperature", "correct"), [(20.0, 0.99), (1.0, 0.9), (1e-2, 0.99), (1e4, 0.99)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_virtual_teacher_kl_is_its_formula(shape: tuple[int, int], temperature: float, correct: float) -> None:
+    logits, labels = normal(shape)[0], labels_for(shape)
+    labels[-1] = UNLABELLED if len(labels) > 1 else labels[-1]
+    value = virtual_teacher_kl(
+        torch.tensor(logits), torch.tensor(labels), temperature=temperature, correct_probability=correct
+    ).item()
+    assert value == pytest.approx(slow_virtual_teacher_kl(logits, labels, temperature, correct), rel=1e-9)
+
+
+def test_the_virtual_teacher_of_two_classes_by_hand() -> None:
+    # The temperature divides probabilities, so the odds are exp(0.98 / 20) = 1.05 to 1; the student says 3 to 1.
+    p = np.exp(0.049) / (1 + np.exp(0.049))
+    expected = p * np.log(p / 0.75) + (1 - p) * np.log((1 - p) / 0.25)
+    logits = torch.tensor([[LN3, 0.0]], dtype=torch.float64)
+    assert virtual_teacher_kl(logits, torch.tensor([0])).item() == pytest.approx(expected)
+    # Were the teacher's logits log u, as in other distillation, its odds would be 99^(1/20) = 1.26 to 1.
+    assert p / (1 - p) == pytest.approx(1.0502, abs=1e-4)
+
+
+def test_the_default_is_the_published_loss_of_100_classes() -> None:
+    # The authors' code: 100 times torch's default mean, which divides by the number of classes too.
+    logits, labels = normal((4, 100))[0], labels_for((4, 100))
+    published = 100 * slow_virtual_teacher_kl(logits, labels, 20.0, 0.99) / 100
+    assert virtual_teacher_kl(torch.tensor(logits), torch.tensor(labels)).item() == pytest.approx(published)
+
+
+def test_virtual_teacher_kl_reads_0_where_the_model_says_the_same_and_where_nothing_is_labelled() -> None:
+    logits = torch.tensor([[0.99, 0.005, 0.005]], dtype=torch.float64) / 20 + 7
+    assert virtual_teacher_kl(logits, torch.tensor([0])).item() == pytest.approx(0.0, abs=1e-12)
+    unlabelled = torch.randn(3, 4, requires_grad=True)
+    value = virtual_teacher_kl(unlabelled, torch.full((3,), UNLABELLED))
+    assert value.item() == 0.0
+    assert torch.equal(torch.autograd.grad(value, unlabelled)[0], torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("correct", [0.0, 1.0])
+def test_a_virtual_teacher_that_is_always_or_never_right_is_refused(correct: float) -> None:
+    with pytest.raises(ValueError, match="correct_probability: expected 0 < c < 1, got"):
+        virtual_teacher_kl(torch.zeros(1, 2), torch.tensor([0]), correct_probability=correct)

@@ -1,0 +1,56 @@
+"""The audit of a run's teacher."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import CLASSES, Listening
+from picturebook.config import run_recipe
+from picturebook.errors import OptionError
+from picturebook.runs import read_json
+
+Make = Callable[..., Any]
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+@pytest.mark.parametrize("case", ["bank", "own"])
+def test_an_image_text_teacher_is_audited_before_it_labels(recipe_options: Make, tmp_path: Path, case: str, folds: int) -> None:
+    listening = Listening()
+    run = run_recipe(recipe_options(case, tmp_path / "run", teacher={"folds": folds}), reporter=listening)
+    found = read_json(run.audit)
+    assert found["kind"] == {"bank": "bank", "own": "label_blind"}[case]
+    assert found["verdict"] == "WARN"  # toy pictures are too few for more
+    assert {"R4a", "R8", "R10", "R13a", *(["R2"] if case == "own" else [])} <= {probe["id"] for probe in found["probes"]}
+    assert [sentence for sentence in listening.said if sentence.startswith("Audit of the teacher: WARN")]
+    assert found["num"] == (33 if folds else 5)
+
+
+@pytest.fixture(scope="module")
+def noise_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures with nothing to see, so that only the words can tell the class."""
+    root, generator = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
+    for name in CLASSES:
+        (root / name).mkdir()
+        for index in range(24):
+            Image.fromarray(generator.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(root / name / f"{index}.png")
+    return root
+
+
+def test_a_teacher_that_is_told_the_label_is_stopped(recipe_options: Make, noise_data: Path, tmp_path: Path) -> None:
+    changes = {"data": {"root": str(noise_data), "split": {"val": 0.3}}, "text": {"source": "classes", "kind": "privileged"}}
+    teacher = {"train": {"epochs": 100, "learning_rate": 0.01, "batch_size": 16}}
+    with pytest.raises(OptionError, match=r"The audit FAILED: .*allow_label_privileged = true .* S1, S2, S3"):
+        run_recipe(recipe_options("own", tmp_path / "stopped", teacher=teacher, **changes))
+    allowed = {**teacher, "allow_label_privileged": True}
+    run = run_recipe(recipe_options("own", tmp_path / "allowed", teacher=allowed, **changes))
+    found = read_json(run.audit)
+    assert (found["verdict"], found["label"]) == ("FAIL", "label-privileged")
+
+
+@pytest.mark.parametrize("case", ["learned", "linear", "distil"])
+def test_without_words_there_is_nothing_to_audit_before_labelling(finished_run: Make, case: str) -> None:
+    assert not finished_run(case).audit.exists()

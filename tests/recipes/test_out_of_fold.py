@@ -1,0 +1,135 @@
+"""Heads that label only what did not teach them, their calibration, experts together, and controls of the targets."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+
+from conftest import Listening, num_steps
+from picturebook.config import run_recipe
+from picturebook.errors import OptionError
+from picturebook.models.saved_teacher import load_teacher
+from picturebook.recipes.stages import Stages
+from picturebook.runs import RunFolder, read_json
+from picturebook.stores.packed import PackedArray, read_header
+
+Make = Callable[..., Any]
+
+
+def keep_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunFolder, "discard_stages", lambda self: None)
+
+
+def targets_of(run: RunFolder) -> PackedArray:
+    folder = run.stages / "targets" / "logits"
+    return PackedArray.open(folder, read_header(folder)["fingerprint"])
+
+
+def test_each_fold_has_a_head_that_was_taught_without_it_and_labels_it(
+    recipe_options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_stages(monkeypatch)
+    taught: dict[str, set[int]] = {}
+    train = Stages.train
+
+    def noted(stages: Stages, name: str, objective: Any, **arguments: Any) -> None:
+        taught[name] = set(stages.pictures.ids[arguments["rows"]].tolist())
+        train(stages, name, objective, **arguments)
+
+    monkeypatch.setattr(Stages, "train", noted)
+    run = run_recipe(recipe_options("distil", tmp_path / "run", teacher={"folds": 3}))
+    assert list(num_steps(run)) == ["encoder", "head-fold-1", "head-fold-2", "head-fold-3", "student"]
+    _, head, saved = load_teacher(run.teacher)
+    assert saved.folds == len(head.folds) == 3
+
+    targets = targets_of(run)
+    left_out = [taught["student"] - taught[f"head-fold-{number}"] for number in (1, 2, 3)]
+    assert sorted(one for fold in left_out for one in fold) == targets.ids.tolist()  # each picture in one fold
+    assert min(len(fold) for fold in left_out) > 0
+    tokens_folder = next(run.stages.glob("tokens/*/header.json")).parent
+    tokens = PackedArray.open(tokens_folder, read_header(tokens_folder)["fingerprint"])
+    for fold, ids in zip(head.folds, left_out, strict=True):
+        places = np.isin(targets.ids, list(ids))
+        with torch.no_grad():
+            answers = fold(torch.from_numpy(np.asarray(tokens.values[places, 0], dtype=np.float32))).logits
+        np.testing.assert_allclose(targets.values[places, 0], answers.numpy(), rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_calibration_says_the_temperature_and_changes_the_targets_by_it_alone(
+    recipe_options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: int
+) -> None:
+    keep_stages(monkeypatch)
+    listening = Listening()
+    plain = run_recipe(recipe_options("distil", tmp_path / "plain", teacher={"folds": folds}))
+    options = recipe_options("distil", tmp_path / "calibrated", teacher={"folds": folds, "calibrate": True})
+    calibrated = run_recipe(options, reporter=listening)
+    assert sum("The teacher's temperature" in sentence for sentence in listening.said) == 1
+    _, head, _ = load_teacher(calibrated.teacher)
+    weight = float(head.folds[0].weights)
+    assert weight != 1.0
+    np.testing.assert_allclose(
+        targets_of(calibrated).values.astype(float), targets_of(plain).values.astype(float) * weight, atol=0.05, rtol=0.01
+    )
+
+
+def test_two_experts_answer_together(recipe_options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for combination in ("product", "mean"):
+        changes = {"partner": "linear", "combination": combination, "folds": 2, "calibrate": True}
+        run = run_recipe(recipe_options("own", tmp_path / combination, teacher=changes))
+        names = ["encoder", "head-fold-1", "partner-fold-1", "head-fold-2", "partner-fold-2", "student"]
+        assert list(num_steps(run)) == names
+        _, head, saved = load_teacher(run.teacher)
+        assert [options.mode for options in saved.heads] == ["own", "linear"]
+        assert len(head.folds[0].weights) == {"product": 2, "mean": 1}[combination]
+
+
+@pytest.mark.parametrize(
+    ("case", "changes", "said"),
+    [
+        ("distil", {"teacher": {"folds": 1}}, "at least 2, got 1"),
+        ("distil", {"teacher": {"folds": 2}, "loss": {"distilled": "both"}}, "distil logits, or set teacher.folds = 0"),
+        ("classifier", {"teacher": {"folds": 2}}, "teacher.folds takes no effect"),
+        ("linear", {"teacher": {"partner": "linear"}}, "is what the head is already"),
+        ("bank", {"teacher": {"partner": "text"}, "text": {"kind": "label_blind"}}, "needs head.mode = 'own'"),
+        ("own", {"teacher": {"partner": "text"}, "text": {"kind": "unknown"}}, "need text.kind = 'label_blind'"),
+    ],
+)
+def test_what_cannot_go_together_is_refused(
+    recipe_options: Make, tmp_path: Path, case: str, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(OptionError, match=said):
+        run_recipe(recipe_options(case, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("control", ["class_mean", "within_class_shuffle", "matched_smoothing"])
+def test_a_control_of_the_targets_is_one_option_away(
+    recipe_options: Make, finished_run: Make, tmp_path: Path, control: str
+) -> None:
+    run = run_recipe(recipe_options("bank", tmp_path / "run", targets={"control": control}))
+    ours, theirs = (read_json(one.results)["models"] for one in (run, finished_run("bank")))
+    assert ours["teacher"] == theirs["teacher"]
+    assert ours["student"]["test"]["nll"] != theirs["student"]["test"]["nll"]
+
+
+def test_a_control_by_labels_needs_labels(recipe_options: Make, unlabelled_data: Path, tmp_path: Path) -> None:
+    changes = {"data": {"root": str(unlabelled_data)}, "targets": {"control": "class_mean"}}
+    with pytest.raises(OptionError, match=r"goes by the label, and [0-9]+ training pictures have none"):
+        run_recipe(recipe_options("distil", tmp_path / "run", **changes))
+
+
+def test_predictions_are_kept_picture_by_picture(finished_run: Make) -> None:
+    run = finished_run("distil")
+    kept = np.load(run.predictions)
+    results = read_json(run.results)["models"]["student"]
+    for split in ("val", "test"):
+        logits, labels = kept[f"{split}_logits"], kept[f"{split}_labels"]
+        assert (logits.argmax(axis=1) == labels).mean() == pytest.approx(results[split]["accuracy"])
+        probs = softmax(logits.astype(float), axis=1)[np.arange(len(labels)), labels]
+        assert -np.log(probs).mean() == pytest.approx(results[split]["nll"], rel=1e-5)
+        assert len(kept[f"{split}_groups"]) == len(kept[f"{split}_ids"]) == len(labels)

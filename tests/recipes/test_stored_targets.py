@@ -1,0 +1,105 @@
+"""Stored targets = live teacher."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import VIT, make_stages
+from picturebook.data.loaders import TrainingBatches
+from picturebook.data.text_table import TextTable
+from picturebook.errors import StoreError
+from picturebook.models.head_ensembles import Experts, FoldedHead
+from picturebook.models.heads import HeadOptions, build_head
+from picturebook.models.image_encoders import weights_fingerprint
+from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets
+from picturebook.recipes.head_teacher import HeadParts, TrainedHead, label_with_heads, live_teacher
+from picturebook.recipes.tokens import encode_pictures
+from picturebook.teachers import ClassifierTeacher, FoldTable
+from picturebook.types import Queries
+
+Make = Callable[..., Any]
+
+# Plain SGD, since Adam blows rounding up where a gradient is 0, as at the bias of keys.
+SGD = {"optimizer": "sgd", "learning_rate": 0.05, "batch_size": 15, "epochs": 2}
+
+
+def training_batches(stages: Any) -> TrainingBatches:
+    options = stages.options.train
+    return TrainingBatches(
+        stages.maker,
+        stages.train_rows,
+        batch_size=options.batch_size,
+        epochs=options.epochs,
+        num_views=options.distinct_views,
+        seed=stages.options.seed,
+    )
+
+
+def test_what_was_stored_is_what_the_teacher_says_of_every_training_view(recipe_options: Make, tmp_path: Path) -> None:
+    stages = make_stages(recipe_options("supervised", tmp_path / "run"))
+    teacher = ClassifierTeacher(stages.new_student("encoder"))
+    stored = stages.label("targets", teacher, fingerprint={"teacher": "t"}, representation_width=8)
+    batches = training_batches(stages)
+    for step in range(batches.num_steps):
+        live, kept = teacher(batches.at(step)), stored(batches.at(step))
+        torch.testing.assert_close(kept.logits, live.logits, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(kept.representation, live.representation, rtol=1e-3, atol=1e-3)
+
+
+def test_a_student_of_stored_targets_is_a_student_of_the_live_teacher(recipe_options: Make, tmp_path: Path) -> None:
+    students = []
+    for name in ("live", "stored"):
+        stages = make_stages(recipe_options("supervised", tmp_path / name, student=VIT, train=SGD))
+        live = ClassifierTeacher(stages.new_student("encoder"))
+        teacher = live if name == "live" else stages.label("targets", live, fingerprint={"teacher": "t"})
+        student = stages.new_student()
+        stages.train("student", SoftTargets(student, teacher, SoftTargetOptions(), projector=None), rows=stages.train_rows)
+        students.append(student)
+    for (key, live_value), stored_value in zip(students[0].state_dict().items(), students[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(stored_value, live_value, rtol=1e-2, atol=1e-3, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_labelling_on_tokens_equals_labelling_through_the_encoder(recipe_options: Make, tmp_path: Path) -> None:
+    stages = make_stages(recipe_options("learned", tmp_path / "run"))
+    encoder, tokens = encode_pictures(stages, stages.options.teacher)  # type: ignore[attr-defined]
+    ids = stages.pictures.ids
+    vectors = torch.randn(len(ids), 1, 6, generator=torch.Generator().manual_seed(0))
+    texts = TextTable(ids, Queries(vectors, torch.ones(len(ids), 1, dtype=torch.bool)))
+    options = HeadOptions(mode="own", width=16, num_heads=2)
+    heads = [build_head(options, token_width=32, num_tokens=16, text_width=6, num_classes=3, seed=seed) for seed in range(2)]
+    numbers = np.arange(len(ids)) % 3 - 1  # two folds, and pictures of neither
+    trained = TrainedHead(FoldedHead([Experts([head]) for head in heads]).eval(), FoldTable(ids, numbers))
+    parts = HeadParts(encoder, tokens, texts, {"encoder": weights_fingerprint(encoder)})
+    on_tokens = label_with_heads(stages, trained, parts, representation_width=16)
+    through = stages.label("through", live_teacher(trained, parts), fingerprint={"teacher": "t"}, representation_width=16)
+    batches = training_batches(stages)
+    for step in range(batches.num_steps):
+        batch = batches.at(step)
+        torch.testing.assert_close(on_tokens(batch).logits, through(batch).logits, rtol=1e-2, atol=5e-3)
+        torch.testing.assert_close(on_tokens(batch).representation, through(batch).representation, rtol=1e-2, atol=5e-3)
+
+
+def test_stored_targets_of_something_else_are_refused_by_name(recipe_options: Make, tmp_path: Path) -> None:
+    settings: dict[str, dict[str, Any]] = {
+        "teacher": {},
+        "views": {"views": {"flip": 0.0}},
+        "view seed": {"seed": 1},
+        "data": {"data": {"split": {"seed": 3}}},
+        "precision": {"precision": "bf16"},
+    }
+    options = recipe_options("supervised", tmp_path / "run", student=VIT)
+    stages = make_stages(options)
+    teacher = ClassifierTeacher(stages.new_student("encoder"))
+    stages.label("targets", teacher, fingerprint={"teacher": "first"})
+    for field, changes in settings.items():
+        other = make_stages(recipe_options("supervised", tmp_path / "run", student=VIT, **changes))
+        name = "second" if field == "teacher" else "first"
+        with pytest.raises(StoreError, match=f"its {field} is "):
+            other.label("targets", teacher, fingerprint={"teacher": name})
+    stages = make_stages(options)
+    again = stages.label("targets", teacher, fingerprint={"teacher": "first"})
+    assert again(training_batches(stages).at(0)).logits.shape == (16, 3)
