@@ -21,6 +21,7 @@ from picturebook.recipes.encoders import check_encoder, controlled, learn, teach
 from picturebook.recipes.head_teacher import (
     HeadParts,
     HeadTeacherOptions,
+    TrainedHead,
     check_heads,
     label_with_heads,
     live_teacher,
@@ -97,37 +98,37 @@ def claims_of(options: ImageTextRecipe) -> Claims:
 
 def run(stages: Stages, options: ImageTextRecipe) -> None:
     """Train the heads, audit what they read, store their targets, train the student on them."""
-    words = Words(stages, options.text, options.teacher.head, text_encoder=options.teacher.text_encoder)
-    encoder, tokens = encode_pictures(stages, options.teacher)
+    trained, parts, words = make_teacher(stages, options)
+    if words.kind != "none":
+        found = audit(stages, trained, parts, words, claims_of(options))
+        refuse_label_privileged(found, allowed=options.teacher.allow_label_privileged)
+    width = trained.representation_width if options.loss.with_representation else None
+    targets = label_with_heads(stages, trained, parts, representation_width=width)
+    given = controlled(stages, targets, options.targets, temperature=options.loss.temperature)
+    student = learn(stages, given, options.loss, representation_width=width, text=options.alignment_text)
+    finish(stages, student, teachers={words.teacher_name: teacher_logits(live_teacher(trained, parts))})
+
+
+def make_teacher(stages: Stages, options: ImageTextRecipe) -> tuple[TrainedHead, HeadParts, Words]:
+    """Encode words and pictures and train the heads that join them."""
+    teacher = options.teacher
+    words = Words(stages, options.text, teacher.head, text_encoder=teacher.text_encoder)
+    encoder, tokens = encode_pictures(stages, teacher)
     parts = HeadParts(
         encoder, tokens, words.own, {"image encoder": stages.fingerprints["image encoder"], "words": words.fingerprint}
     )
-    partners = [] if options.teacher.partner == "none" else [HeadOptions(mode=options.teacher.partner)]
+    partners = [] if teacher.partner == "none" else [HeadOptions(mode=teacher.partner)]
     saved = SavedTeacher(
         image_encoder=encoder.name,
         image_size=encoder.image_size,
         num_classes=len(stages.pictures.classes),
-        text_encoder=options.teacher.text_encoder if words.fingerprint != "none" else None,
+        text_encoder=teacher.text_encoder if words.fingerprint != "none" else None,
         text_width=words.width,
-        heads=[options.teacher.head, *partners],
-        combination=options.teacher.combination,
-        folds=options.teacher.folds,
+        heads=[teacher.head, *partners],
+        combination=teacher.combination,
+        folds=teacher.folds,
         class_queries=1 if words.bank is None else words.bank.vectors.shape[1],
     )
     make = partial(build_experts, saved, encoder, bank=words.bank, seed=stages.part_seed("head"))
     names = ("head", "partner")[: len(saved.heads)]
-    trained = train_heads(stages, make, parts, options.teacher, saved=saved, names=names)
-    width = trained.representation_width if options.loss.with_representation else None
-    if words.kind != "none":
-        refuse_label_privileged(
-            audit(stages, trained, parts, words, claims_of(options)), allowed=options.teacher.allow_label_privileged
-        )
-    targets = label_with_heads(stages, trained, parts, representation_width=width)
-    student = learn(
-        stages,
-        controlled(stages, targets, options.targets, temperature=options.loss.temperature),
-        options.loss,
-        representation_width=width,
-        text=options.alignment_text,
-    )
-    finish(stages, student, teachers={words.teacher_name: teacher_logits(live_teacher(trained, parts))})
+    return train_heads(stages, make, parts, teacher, saved=saved, names=names), parts, words
