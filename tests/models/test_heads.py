@@ -56,7 +56,7 @@ def slow_linear(vector: np.ndarray, p: dict[str, np.ndarray], name: str) -> np.n
 
 def slow_attention(text: np.ndarray, tokens: np.ndarray, p: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     query = slow_linear(slow_norm(text, p, "attention.text_norm"), p, "attention.query")
-    normed = [slow_norm(token, p, "attention.token_norm") for token in tokens]
+    normed = [(token - token.mean()) / np.sqrt(token.var() + 1e-5) for token in tokens]
     keys = [slow_linear(token, p, "attention.key") + p["attention.position"][j] for j, token in enumerate(normed)]
     values = [slow_linear(token, p, "attention.value") for token in normed]
     size, maps, parts = W // HEADS, np.zeros(N), []
