@@ -132,9 +132,7 @@ def audit_run(path: Path, *, class_mean: Path | None = None, shuffled: Path | No
     folder = RunFolder.open(path)
     options = load_options(folder.settings)
     if not isinstance(options, image_text.ImageTextRecipe | distil.DistilRecipe):
-        raise RunError(
-            f"{path} is a run of {options.recipe}: only teachers of image_text and distil read words or pictures by a head."
-        )
+        raise RunError(f"{path} is a run of {options.recipe}: an audit needs a teacher with a head, of image_text or distil.")
     column = RECIPES[options.recipe].check(options)
     controls = {
         name: control_interval(folder, RunFolder(run)) for name, run in (("S1", class_mean), ("S2", shuffled)) if run is not None
