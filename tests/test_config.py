@@ -115,7 +115,7 @@ def test_one_setting_of_the_heads_training_leaves_its_other_defaults(name: str) 
     default = parse_options(settings, source="the test").model_dump()["teacher"]["train"]
     teacher = parse_options({**settings, "teacher": {"train": {"batch_size": 7}}}, source="the test").model_dump()["teacher"]
     assert teacher["train"] == {**default, "batch_size": 7}
-    assert teacher["train"]["epochs"] == 30
+    assert teacher["train"]["epochs"] == 10
 
 
 @pytest.mark.parametrize(("name", "temperature", "label_weight"), [("born_again", 1.0, 0.0), ("distil", 2.0, 0.1)])
@@ -196,7 +196,7 @@ def test_settings_that_cannot_take_effect_are_refused_and_the_folder_stays_free(
 
 
 def test_what_the_defaults_say_may_be_said(recipe_options: Make, tmp_path: Path) -> None:
-    teacher = {"token_views": 4, "token_budget_gb": 4.0, "loss": {"label_smoothing": 0.0}, "train": {"epochs": 30}}
+    teacher = {"token_views": 4, "token_budget_gb": 4.0, "loss": {"label_smoothing": 0.0}, "train": {"epochs": 10}}
     assert RECIPES["distil"].check(recipe_options("classifier", tmp_path / "run", teacher=teacher)) is None
 
 

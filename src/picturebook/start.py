@@ -36,7 +36,7 @@ image_size = {size}
 [teacher]
 image_encoder = "train"        # trained first, same architecture as the student | a timm name (its weights) | a run folder
 text_encoder = "{text_encoder}"   # a sentence-transformers name or folder; package: names come by pip
-head = {{ mode = "{mode}" }}       # {mode_reason}; its training: [teacher.train], 30 epochs
+head = {{ mode = "{mode}" }}       # {mode_reason}; its training: [teacher.train], 10 epochs
 
 [loss]
 temperature = 2.0

@@ -29,7 +29,7 @@ from picturebook.types import UNLABELLED, Batch
 class HeadTrainOptions(TrainOptions):
     """The head's training, on stored tokens."""
 
-    epochs: int = Field(30, ge=1)
+    epochs: int = Field(10, ge=1)
     """Times each picture's tokens are seen."""
 
 
