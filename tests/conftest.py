@@ -19,6 +19,8 @@ from picturebook.config import parse_options, run_recipe
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
 from picturebook.engine import build_accelerator
+from picturebook.models.artefact import save_student
+from picturebook.models.image_encoders import create_image_encoder
 from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.stages import Stages
 from picturebook.runs import RunFolder
@@ -146,6 +148,15 @@ def toy_text_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A plain transformers folder gets mean pooling: this needs no class whose place differs between releases.
     SentenceTransformer(str(root / "bert")).save(str(root / "encoder"))
     return root / "encoder"
+
+
+@pytest.fixture(scope="session")
+def frozen_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image encoder that no toy picture has taught."""
+    folder = tmp_path_factory.mktemp("encoder") / "vit"
+    encoder = create_image_encoder(VIT["model"], num_classes=3, image_size=16, model_args=VIT["model_args"], seed=5)
+    save_student(encoder, folder, label_names=("one", "two", "three"))
+    return f"local-dir:{folder}"
 
 
 @pytest.fixture(scope="session")

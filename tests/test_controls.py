@@ -53,7 +53,7 @@ def test_one_hot_targets_match_labels_without_smoothing() -> None:
 
 def test_class_targets_go_by_the_label_alone() -> None:
     table = torch.arange(16.0).reshape(4, 4)
-    assert torch.equal(ClassTargets(table)(batch([1, 5, 0])).logits, table[[1, 2, 0]])
+    assert torch.equal(ClassTargets(table, IDS, LABELS)(batch([1, 5, 0])).logits, table[[1, 2, 0]])
 
 
 def test_a_shuffle_gives_the_targets_of_another_picture_of_the_class() -> None:

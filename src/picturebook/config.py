@@ -39,7 +39,7 @@ class Recipe:
 
 
 RECIPES = {
-    "born_again": Recipe(born_again.BornAgainRecipe, born_again.run),
+    "born_again": Recipe(born_again.BornAgainRecipe, born_again.run, born_again.check),
     "distil": Recipe(distil.DistilRecipe, distil.run, distil.check),
     "image_text": Recipe(image_text.ImageTextRecipe, image_text.run, image_text.check),
     "supervised": Recipe(supervised.SupervisedRecipe, supervised.run, supervised.check),
@@ -134,9 +134,8 @@ def audit_run(path: Path, *, class_mean: Path | None = None, shuffled: Path | No
     if not isinstance(options, image_text.ImageTextRecipe | distil.DistilRecipe):
         raise RunError(f"{path} is a run of {options.recipe}: an audit needs a teacher with a head, of image_text or distil.")
     column = RECIPES[options.recipe].check(options)
-    controls = {
-        name: control_interval(folder, RunFolder(run)) for name, run in (("S1", class_mean), ("S2", shuffled)) if run is not None
-    }
+    named = (("S1", "class_mean", class_mean), ("S2", "within_class_shuffle", shuffled))
+    controls = {name: control_interval(folder, RunFolder(run), kind=kind) for name, kind, run in named if run is not None}
     accelerator = build_accelerator(device=options.device, precision=options.precision)
     stages = Stages(options, folder, accelerator, cache=cache_folder(options), text_column=column, reporter=reporter)
     if isinstance(options, distil.DistilRecipe):

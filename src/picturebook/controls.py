@@ -18,6 +18,7 @@ from scipy.special import entr, softmax
 from torch import Tensor
 
 from picturebook.data.counter import counter_uniforms
+from picturebook.errors import OptionError
 from picturebook.options import Options
 from picturebook.stores.packed import PackedArray
 from picturebook.teachers import Teacher
@@ -36,18 +37,35 @@ class TargetOptions(Options):
     soft as they in the mean."""
 
 
+def check_targets(options: TargetOptions, *, with_representation: bool) -> None:
+    """Refuse a control of logits where the representation is learnt too.
+
+    Raises:
+        OptionError: class_mean or matched_smoothing with a representation.
+    """
+    if options.control in ("class_mean", "matched_smoothing") and with_representation:
+        raise OptionError(f"targets.control = {options.control!r} controls logits: need loss.distilled = 'logits'.")
+
+
 class ClassTargets:
     """Targets that are a function of the label alone.
 
     Args:
         table: [K, K], logits of each class's target.
+        ids: [n], sample ids.
+        labels: [n], their classes.
     """
 
-    def __init__(self, table: Float[Tensor, "classes classes"]) -> None:
+    def __init__(
+        self, table: Float[Tensor, "classes classes"], ids: Int64[np.ndarray, " samples"], labels: Int64[np.ndarray, " samples"]
+    ) -> None:
         self._table = table
+        order = np.argsort(ids)
+        self._ids, self._labels = ids[order], labels[order]
 
     def __call__(self, batch: Batch) -> Targets:
-        return Targets(self._table.to(batch.labels.device)[batch.labels])
+        labels = self._labels[np.searchsorted(self._ids, batch.ids.cpu().numpy())]
+        return Targets(self._table[torch.from_numpy(labels)].to(batch.labels.device))
 
 
 class ShuffledTargets:

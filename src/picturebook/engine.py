@@ -284,6 +284,12 @@ def on_first_process(accelerator: Accelerator, work: Callable[[], None]) -> None
         raise RunError(refusal[0])
 
 
+def first_process_values(values: Tensor, device: torch.device) -> Tensor:
+    """The first process's numbers, on the CPU, in every process: a last bit that differs would be another teacher's."""
+    shared: Tensor = broadcast(values.to(device))
+    return shared.cpu()
+
+
 def has_cpu_bf16() -> bool:
     """Whether this processor multiplies bf16 in hardware (AVX512_BF16 or AMX); elsewhere bf16 is slower than fp32."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]

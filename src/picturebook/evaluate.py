@@ -161,8 +161,10 @@ def _rows_of(pictures: Pictures, split: str) -> np.ndarray:
 
 
 def groups_of(pictures: Pictures, rows: np.ndarray) -> np.ndarray | None:
-    """Groups of the pictures at `rows`, or None where the data have none."""
-    return None if pictures.groups is None else np.asarray(pictures.groups)[rows]
+    """Groups of the pictures at `rows`, or None where the data have none; a picture without a group is a group of its own."""
+    if pictures.groups is None:
+        return None
+    return np.array([pictures.groups[row] or f"\0{pictures.names[row]}" for row in rows.tolist()])
 
 
 def _counted(batches: Iterable[Batch], total: int, progress: Progress) -> Iterator[Batch]:

@@ -34,6 +34,7 @@ def test_a_student_may_have_words_beside_it(
     [
         ({"alignment_text": {"source": "column"}}, "source = 'column' and weight = 0"),
         ({"loss": WEIGHT}, "source = 'none' and weight = 1"),
+        ({"alignment_text": {"source": "classes"}, "loss": WEIGHT}, "say alignment_text.kind = 'privileged'"),
         (
             {"alignment_text": {"source": "column", "column": "group"}, "loss": WEIGHT, "text": {"source": "column"}},
             "A run reads one column of words: text has 'text', alignment_text 'group'",

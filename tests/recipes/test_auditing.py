@@ -1,5 +1,6 @@
 """The audit of a run's teacher."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from PIL import Image
 
 from conftest import CLASSES, Listening
 from picturebook.config import run_recipe
-from picturebook.errors import OptionError
+from picturebook.errors import OptionError, RunError
+from picturebook.recipes.auditing import control_interval
 from picturebook.runs import read_json
 
 Make = Callable[..., Any]
@@ -18,15 +20,18 @@ Make = Callable[..., Any]
 
 @pytest.mark.parametrize("folds", [0, 3])
 @pytest.mark.parametrize("case", ["bank", "own"])
-def test_an_image_text_teacher_is_audited_before_it_labels(recipe_options: Make, tmp_path: Path, case: str, folds: int) -> None:
+def test_an_image_text_teacher_is_audited_before_it_labels(
+    recipe_options: Make, frozen_encoder: str, tmp_path: Path, case: str, folds: int
+) -> None:
     listening = Listening()
-    run = run_recipe(recipe_options(case, tmp_path / "run", teacher={"folds": folds}), reporter=listening)
+    teacher = {"folds": folds, "image_encoder": frozen_encoder}
+    run = run_recipe(recipe_options(case, tmp_path / "run", teacher=teacher), reporter=listening)
     found = read_json(run.audit)
     assert found["kind"] == {"bank": "bank", "own": "label_blind"}[case]
     assert found["verdict"] == "WARN"  # toy pictures are too few for more
     assert {"R4a", "R8", "R10", "R13a", *(["R2"] if case == "own" else [])} <= {probe["id"] for probe in found["probes"]}
     assert [sentence for sentence in listening.said if sentence.startswith("Audit of the teacher: WARN")]
-    assert found["num"] == (33 if folds else 5)
+    assert found["num"] == (22 if folds else 5)
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +59,31 @@ def test_a_teacher_that_is_told_the_label_is_stopped(recipe_options: Make, noise
 @pytest.mark.parametrize("case", ["learned", "linear", "distil"])
 def test_without_words_there_is_nothing_to_audit_before_labelling(finished_run: Make, case: str) -> None:
     assert not finished_run(case).audit.exists()
+
+
+def test_words_that_say_nothing_are_found_to_say_nothing(
+    recipe_options: Make, frozen_encoder: str, toy_data: Path, tmp_path: Path
+) -> None:
+    """R13 learns from other pictures' words than those it is asked about: random words have nothing to tell it."""
+    data = tmp_path / "data"
+    shutil.copytree(toy_data, data)
+    lines = (data / "metadata.csv").read_text().splitlines()
+    words = np.random.default_rng(0).permutation(len(lines) - 1)
+    spelt = [
+        " ".join(("one", "two", "three", "apple", "leaf", "sky")[int(digit) % 6] for digit in np.base_repr(word + 7, 6))
+        for word in words
+    ]
+    rows = [",".join([line.split(",")[0], text, *line.split(",")[2:]]) for line, text in zip(lines[1:], spelt, strict=True)]
+    (data / "metadata.csv").write_text("\n".join([lines[0], *rows]) + "\n")
+    teacher = {"folds": 2, "image_encoder": frozen_encoder}
+    run = run_recipe(recipe_options("own", tmp_path / "run", teacher=teacher, data={"root": str(data)}))
+    told = {probe["id"]: probe["value"] for probe in read_json(run.audit)["probes"]}
+    assert told["R13a"] < 0.75
+    assert told["R7b"] is not None
+
+
+def test_a_control_of_another_run_is_refused(finished_run: Make) -> None:
+    with pytest.raises(RunError, match=r"is not the control of .*targets.control = 'class_mean'"):
+        control_interval(finished_run("own"), finished_run("learned"), kind="class_mean")
+    with pytest.raises(RunError, match="is not the control of"):
+        control_interval(finished_run("own"), finished_run("own"), kind="class_mean")

@@ -33,6 +33,10 @@ RESUMED: dict[str, dict[str, Any]] = {
     "born_again": {"student": DROPPING_RESNET, "train": {"epochs": 3}, "loss": {"distilled": "both", "label_weight": 0.3}},
     # More views than stored tokens, so that labelling goes through the encoder.
     "own": {"student": DROPPING_VIT, "train": {"epochs": 3}, "teacher": {"token_views": 1, "train": {"epochs": 3}}},
+    "folded": {
+        "teacher": {"image_encoder": "FROZEN", "folds": 2, "calibrate": True, "partner": "linear", "train": {"epochs": 3}},
+        "loss": {"divergence": "dkd", "permute_non_targets": True},
+    },
     # Every view's tokens are stored, so that labelling needs no encoder; it is the run that other tests look at.
     "learned": {},
 }
@@ -61,8 +65,19 @@ class Interrupting(Silence):
         yield progress
 
 
+def frozen(changes: dict[str, Any], encoder: str) -> dict[str, Any]:
+    """The changes with the encoder that no toy picture has taught in its place."""
+    teacher = changes.get("teacher", {})
+    return {**changes, "teacher": {**teacher, "image_encoder": encoder}} if "image_encoder" in teacher else changes
+
+
+def resumable(recipe_options: Make, encoder: str, case: str, out: Path, cache: Path) -> Any:
+    name = "own" if case == "folded" else case
+    return recipe_options(name, out, cache=str(cache), **frozen(RESUMED[case], encoder))
+
+
 @pytest.fixture(scope="module")
-def straight(recipe_options: Make, finished_run: Make, tmp_path_factory: pytest.TempPathFactory) -> Make:
+def straight(recipe_options: Make, frozen_encoder: str, finished_run: Make, tmp_path_factory: pytest.TempPathFactory) -> Make:
     root = tmp_path_factory.mktemp("straight")
     runs: dict[str, RunFolder] = {}
 
@@ -70,7 +85,7 @@ def straight(recipe_options: Make, finished_run: Make, tmp_path_factory: pytest.
         if case not in runs and not RESUMED[case]:
             runs[case] = finished_run(case)
         elif case not in runs:
-            runs[case] = run_recipe(recipe_options(case, root / case, cache=str(root / f"{case} cache"), **RESUMED[case]))
+            runs[case] = run_recipe(resumable(recipe_options, frozen_encoder, case, root / case, root / f"{case} cache"))
         return runs[case]
 
     return run
@@ -87,12 +102,14 @@ def without_clocks(run: RunFolder) -> tuple[Any, Any]:
         ("supervised", "training student", 6),
         ("born_again", "training student", 5),
         ("learned", "labelling targets", 1),
+        ("folded", "training partner-fold-1", 3),
+        ("folded", "auditing the teacher", 2),
     ],
 )
 def test_a_resumed_run_equals_a_straight_one_bit_for_bit(
-    recipe_options: Make, straight: Make, tmp_path: Path, case: str, stage: str, calls: int
+    recipe_options: Make, frozen_encoder: str, straight: Make, tmp_path: Path, case: str, stage: str, calls: int
 ) -> None:
-    options = recipe_options(case, tmp_path / "run", cache=str(tmp_path / "cache"), **RESUMED[case])
+    options = resumable(recipe_options, frozen_encoder, case, tmp_path / "run", tmp_path / "cache")
     with pytest.raises(PowerCutError):
         run_recipe(options, reporter=Interrupting(stage, calls))
     torch.manual_seed(99)  # a new process has another generator
@@ -156,6 +173,19 @@ PARALLEL: dict[str, tuple[str, dict[str, Any]]] = {
         "born_again",
         {"student": VIT, "train": UNEVEN, "loss": {"distilled": "both", "label_weight": 0.4, "temperature": 2.0}},
     ),
+    "folded": (
+        "own",
+        {
+            "train": SGD,
+            "teacher": {
+                "image_encoder": "FROZEN",
+                "folds": 2,
+                "calibrate": True,
+                "train": UNEVEN,
+                "head": {"dropout": 0.0},
+            },
+        },
+    ),
     "head": ("learned", {"train": SGD, "teacher": {"train": UNEVEN, "head": {"dropout": 0.0}}}),
 }
 LIMIT = 240
@@ -205,7 +235,9 @@ class Parallel:
 
 
 @pytest.fixture(scope="module")
-def parallel(recipe_options: Make, unlabelled_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Parallel:
+def parallel(
+    recipe_options: Make, frozen_encoder: str, unlabelled_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Parallel:
     """Starting processes is slow, so all cases share two."""
     root = tmp_path_factory.mktemp("parallel")
 
@@ -217,7 +249,9 @@ def parallel(recipe_options: Make, unlabelled_data: Path, tmp_path_factory: pyte
     for name, (case, changes) in PARALLEL.items():
         data = {"data": {"root": str(unlabelled_data)}} if name == "soft targets" else {}
         one, two = (
-            recipe_options(case, root / f"{name}-{count}", cache=str(root / f"cache-{count}"), **changes, **data)
+            recipe_options(
+                case, root / f"{name}-{count}", cache=str(root / f"cache-{count}"), **frozen(changes, frozen_encoder), **data
+            )
             for count in (1, 2)
         )
         runs[name] = (run_recipe(one), RunFolder(Path(two.out)))

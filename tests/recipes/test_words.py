@@ -46,7 +46,6 @@ def everyone(stages: Stages) -> Batch:
 def test_a_bank_is_the_whitened_class_texts(stages: Stages, toy_text_encoder: Path) -> None:
     found = words(stages, toy_text_encoder)
     texts = [f"a photo of a {name}." for name in stages.pictures.classes]
-    assert found.texts_by_class == tuple((text,) for text in texts)
     assert torch.equal(found.bank.vectors[:, 0], whiten(load_text_encoder(str(toy_text_encoder)).encode(texts)))
     assert (found.own, found.own_texts, found.kind, found.teacher_name, found.width) == (None, None, "bank", "teacher", 16)
     assert stages.fingerprints["words"] == found.fingerprint
@@ -59,15 +58,15 @@ def test_own_words_are_found_by_picture(told: Stages, toy_text_encoder: Path, mo
     assert found.own_texts == tuple((text,) for text in told.pictures.texts)
     expected = load_text_encoder(str(toy_text_encoder)).encode(told.pictures.texts)
     assert torch.equal(found.own.of(everyone(told)).vectors[:, 0], expected)
-    assert (found.bank, found.texts_by_class, found.kind) == (None, None, "label_blind")
+    assert (found.bank, found.kind) == (None, "label_blind")
     alone = " alone" if mode == "text" else ""
     assert found.teacher_name == f"teacher with the pictures' own words{alone} (label_blind)"
 
 
-def test_privileged_words_tell_the_texts_of_the_classes_too(told: Stages, toy_text_encoder: Path) -> None:
+def test_privileged_words_are_the_class_texts(told: Stages, toy_text_encoder: Path) -> None:
     found = words(told, toy_text_encoder, "own", kind="privileged")
-    pairs = zip(found.own_texts, told.pictures.labels.tolist(), strict=True)
-    assert all(text == found.texts_by_class[label] for text, label in pairs)
+    names = [told.pictures.classes[label] for label in told.pictures.labels]
+    assert found.own_texts == tuple((f"a photo of a {name}.",) for name in names)
     assert len(found.own.of(everyone(told)).vectors.unique(dim=0)) == 3
 
 
@@ -109,7 +108,6 @@ def test_controls_change_with_the_runs_seed_alone(recipe_options: Options, toy_t
         words(make_stages(recipe_options("bank", tmp_path / str(number), seed=seed)), toy_text_encoder, control="scramble")
         for number, seed in enumerate((0, 0, 1))
     ]
-    assert found[0].texts_by_class == found[1].texts_by_class != found[2].texts_by_class
     assert found[0].fingerprint == found[1].fingerprint != found[2].fingerprint
 
 

@@ -38,6 +38,14 @@ class SupervisionOptions(Options):
     seed: int = 0
     """Another seed keeps and replaces other labels."""
 
+    def knows_no_more_than(self, other: "SupervisionOptions") -> bool:
+        """Whether every label that these settings give is given by the others too, right or wrong alike."""
+        if self.labelled_share > other.labelled_share:
+            return False
+        same = ("label_noise", "noise_kind", "seed")
+        plain = self.labelled_share == other.labelled_share == 1.0 and not self.label_noise and not other.label_noise
+        return plain or all(getattr(self, name) == getattr(other, name) for name in same)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Supervision:

@@ -44,11 +44,6 @@ class SavedTeacher(Options):
     class_queries: int = Field(1, ge=1)
     """Most queries that a class text has, for a bank."""
 
-    @property
-    def reads_own_words(self) -> bool:
-        """Whether a picture is asked by a text of its own."""
-        return any(head.mode in ("own", "text") for head in self.heads)
-
 
 def save_teacher(saved: SavedTeacher, head: FoldedHead, folder: Path) -> None:
     """Write the heads and what they stand on."""
@@ -101,5 +96,8 @@ def load_teacher(folder: Path) -> tuple[ImageEncoder, FoldedHead, SavedTeacher]:
     shape = (saved.num_classes, saved.class_queries)
     bank = Queries(torch.ones(*shape, saved.text_width), torch.ones(shape, dtype=torch.bool))
     head = FoldedHead([build_experts(saved, encoder, bank=bank, seed=0) for _ in range(max(1, saved.folds))])
-    head.load_state_dict(load_file(folder / "head.safetensors"))
+    try:
+        head.load_state_dict(load_file(folder / "head.safetensors"))
+    except (RuntimeError, OSError) as error:
+        raise ModelError(f"{folder} holds a teacher that this version cannot read: train it again.") from error
     return encoder.eval(), head.eval(), saved

@@ -63,6 +63,11 @@ def check_alignment(options: AlignedRecipe, alignment: AlignmentOptions, *, colu
     if text.source == "none":
         return column
     check_texts(text, "own")
+    if text.source in ("classes", "descriptions") and text.kind != "privileged":
+        raise OptionError(
+            f"alignment_text.source = {text.source!r} gives each picture the text of its label: say alignment_text.kind = "
+            "'privileged'. That is no leak here: the student learns from the labels anyway, and reads nothing later."
+        )
     if text.source != "column":
         return column
     wanted = text.column or options.data.columns.text

@@ -1,5 +1,6 @@
 """The leak audit of a run's teacher: on out-of-fold training pictures where there are some, else on validation pictures."""
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from picturebook.audit import Audit, AuditData, Kind, audit_teacher, headline
 from picturebook.audit.text_probe import text_probe
 from picturebook.data.counter import counter_uniforms
 from picturebook.data.loaders import evaluation_batches
+from picturebook.data.texts.masking import class_words
 from picturebook.errors import DataError, OptionError, RunError
 from picturebook.evaluate import groups_of
 from picturebook.models.saved_teacher import load_teacher
@@ -55,7 +57,8 @@ def audit(
         DataError: no labelled picture is held out from the heads.
     """
     out_of_fold = len(trained.head.folds) > 1
-    rows = _audited_rows(stages, out_of_fold=out_of_fold)
+    numbers = _fold_numbers(stages, trained)
+    rows = audited_rows(stages, numbers)
     with stages.timed("audit"), stages.reporter.stage("auditing the teacher") as progress, torch.no_grad():
         batch, tokens = _encode(stages, parts, rows, training_views=out_of_fold)
         folds = trained.folds.of(batch).cpu()
@@ -63,13 +66,14 @@ def audit(
         def answer(positions: Tensor, some: Tensor, texts: Queries | None) -> Tensor:
             device = stages.device
             given = None if texts is None else texts.to(device)
-            logits: Tensor = trained.head(some.to(device), given, folds=folds[positions].to(device)).logits
-            return logits
+            with stages.accelerator.autocast():  # as when it labels
+                logits: Tensor = trained.head(some.to(device), given, folds=folds[positions].to(device)).logits
+            return logits.float()
 
         references = _linear_probe(stages, trained, parts, tokens, folds) if with_references else {}
         found = audit_teacher(
             answer,
-            _data(stages, parts, words, claims, rows=rows, tokens=tokens, out_of_fold=out_of_fold, references=references),
+            _data(stages, parts, words, claims, rows=rows, tokens=tokens, numbers=numbers, references=references),
             kind=_kind(words),
             temperature=claims.temperature,
             seed=stages.options.seed,
@@ -99,12 +103,26 @@ def audit_finished(stages: Stages, options: HeadTeacherOptions, words: Words, cl
         stages.folder.discard_stages()
 
 
-def control_interval(full: RunFolder, control: RunFolder) -> Interval:
+def control_interval(full: RunFolder, control: RunFolder, *, kind: str) -> Interval:
     """Test accuracy of the full method minus the control's, with the interval over groups or pictures of the paired difference.
 
+    Args:
+        full: the run that is audited.
+        control: a run of the same settings but for `targets.control` and `out`.
+        kind: what that setting must be.
+
     Raises:
-        RunError: one of them is not finished, or they were tested on other pictures.
+        RunError: one of them is not finished, the second is no such control, or they were tested on other pictures.
     """
+    settings = [tomllib.loads(RunFolder.open(run.path).settings.read_text(encoding="utf-8")) for run in (full, control)]
+    controls = [one.pop("targets", {}).get("control", "none") for one in settings]
+    for one in settings:
+        one.pop("out")
+    if controls != ["none", kind] or settings[0] != settings[1]:
+        raise RunError(
+            f"{control.path} is not the control of {full.path}: need the same settings, but "
+            f"targets.control = {kind!r} and another out."
+        )
     ours, theirs = (np.load(RunFolder.open(run.path).predictions) for run in (full, control))
     if "test_ids" not in ours or not np.array_equal(ours["test_ids"], theirs.get("test_ids")):
         raise RunError(f"{full.path} and {control.path} were not tested on the same pictures: they cannot be compared.")
@@ -130,10 +148,18 @@ def _kind(words: Words) -> Kind:
     return "image_only" if words.kind == "none" else words.kind
 
 
-def _audited_rows(stages: Stages, *, out_of_fold: bool) -> Int64[np.ndarray, " n"]:
+def audited_rows(stages: Stages, folds: Int64[np.ndarray, " labelled"]) -> Int64[np.ndarray, " n"]:
+    """The pictures that are audited: of half of the folds, so that text probes can learn from the others; else validation.
+
+    Raises:
+        DataError: no labelled picture is held out from the heads.
+    """
     pictures = stages.pictures
-    rows = stages.train_rows if out_of_fold else pictures.rows["val"]
-    rows = rows[pictures.labels[rows] != UNLABELLED]
+    if (folds >= 0).any():
+        rows = stages.labelled_rows[folds < (folds.max() + 2) // 2]
+    else:
+        rows = pictures.rows["val"]
+        rows = rows[pictures.labels[rows] != UNLABELLED]
     if not len(rows):
         raise DataError(
             "The teacher cannot be audited: no labelled picture was held out from it. Set data.split.val, or teacher.folds."
@@ -173,13 +199,15 @@ def _data(
     *,
     rows: Int64[np.ndarray, " n"],
     tokens: Tensor,
-    out_of_fold: bool,
+    numbers: Int64[np.ndarray, " labelled"],
     references: Mapping[str, Tensor],
 ) -> AuditData:
     pictures = stages.pictures
-    taught = stages.train_rows[pictures.labels[stages.train_rows] != UNLABELLED]
+    out_of_fold = bool((numbers >= 0).any())
+    taught = stages.labelled_rows
     commonest = np.bincount(pictures.labels[taught]).argmax()
-    training = np.setdiff1d(taught, rows) if out_of_fold and len(taught) > 2 * len(rows) else taught
+    # Folds keep groups whole, so that no text that is probed stands among those that the probe learns from.
+    training = taught[numbers > numbers[np.isin(taught, rows)].max()] if out_of_fold else taught
     training = training[:: max(1, len(training) // _MAX_TRAINING_TEXTS)]
     own = parts.texts is not None
     return AuditData(
@@ -188,17 +216,26 @@ def _data(
         classes=pictures.classes,
         own=_texts(stages, parts, rows) if own else None,
         own_sentences=_sentences(words, rows),
+        empty_text=words.empty,
         groups=groups_of(pictures, rows),
         majority_rate=float((pictures.labels[rows] == commonest).mean()),
         image_only=references,
         training_texts=_texts(stages, parts, training) if own else None,
         training_labels=pictures.labels[training] if own else None,
         training_sentences=_sentences(words, training) if own else None,
+        class_words=tuple(tuple(sorted(class_words((name,)))) for name in pictures.classes) if claims.masked else None,
         claims_masked=claims.masked,
+        label_blindness="disproved" if words.goes_by_labels else "declared",
         targets_out_of_fold=out_of_fold,
         calibrated=claims.calibrated,
         controls=claims.controls,
     )
+
+
+def _fold_numbers(stages: Stages, trained: TrainedHead) -> Int64[np.ndarray, " labelled"]:
+    rows = stages.labelled_rows
+    ids = torch.from_numpy(stages.pictures.ids[rows])
+    return trained.folds.of(Batch(ids, torch.zeros_like(ids), torch.from_numpy(stages.pictures.labels[rows]))).cpu().numpy()
 
 
 def _texts(stages: Stages, parts: HeadParts, rows: np.ndarray) -> Queries:
@@ -219,7 +256,7 @@ def _linear_probe(
     ids, zeros = stages.pictures.ids[rows], np.zeros(len(rows), dtype=np.int64)
     training = torch.from_numpy(np.ascontiguousarray(parts.tokens.read(ids, zeros))).float().mean(dim=1)
     labels = stages.pictures.labels[rows]
-    numbers = trained.folds.of(Batch(torch.from_numpy(ids), torch.from_numpy(zeros), torch.from_numpy(labels))).numpy()
+    numbers = _fold_numbers(stages, trained)
     means, classes = tokens.float().mean(dim=1), len(stages.pictures.classes)
     logits = torch.empty(len(tokens), classes)
     for fold in torch.unique(folds).tolist():

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from picturebook.errors import OptionError
 from picturebook.evaluate import Model
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.objectives.soft_targets import SoftTargetOptions, SupervisedOptions
@@ -46,6 +47,16 @@ class BornAgainRecipe(RecipeOptions):
     """The first teacher."""
     loss: BornAgainLossOptions = BornAgainLossOptions()
     """How each generation learns from the one before."""
+
+
+def check(options: BornAgainRecipe) -> None:
+    """Refuse settings that cannot take effect.
+
+    Raises:
+        OptionError: words are given a weight, and this recipe reads none.
+    """
+    if options.loss.alignment.is_on or options.teacher.alignment.is_on:
+        raise OptionError("born_again reads no words: set alignment.weight = 0, or take recipe = 'distil' with alignment_text.")
 
 
 def run(stages: Stages, options: BornAgainRecipe) -> None:

@@ -7,7 +7,7 @@ targets ← head(encoder(view))                       student ← train(targets,
 from functools import partial
 from typing import Literal
 
-from picturebook.controls import TargetOptions
+from picturebook.controls import TargetOptions, check_targets
 from picturebook.errors import OptionError
 from picturebook.models.heads import HeadOptions
 from picturebook.models.image_encoders import weights_fingerprint
@@ -28,6 +28,7 @@ from picturebook.recipes.head_teacher import (
     HeadParts,
     HeadTeacherOptions,
     check_heads,
+    check_held_out,
     label_with_heads,
     live_teacher,
     train_heads,
@@ -67,6 +68,7 @@ def check(options: DistilRecipe) -> str | None:
     """
     teacher = options.teacher
     check_encoder(teacher.image_encoder, teacher.image_size)
+    check_targets(options.targets, with_representation=options.loss.with_representation)
     if teacher.head == "classifier":
         defaults = ImageTeacherOptions()
         for name in ("image_size", "train", "loss", "token_views", "token_budget_gb", "folds", "calibrate"):
@@ -90,6 +92,7 @@ def run(stages: Stages, options: DistilRecipe) -> None:
 
 
 def _linear(stages: Stages, options: DistilRecipe) -> tuple[HeadTeacher, StoredTeacher, int | None]:
+    check_held_out(stages, options.teacher, audited=False)
     encoder, tokens = encode_pictures(stages, options.teacher)
     parts = HeadParts(encoder, tokens, None, {"image encoder": stages.fingerprints["image encoder"]})
     saved = SavedTeacher(

@@ -79,27 +79,26 @@ def load_classifier(stages: Stages, path: str) -> ImageEncoder:
 
 
 def controlled(stages: Stages, targets: StoredTeacher, options: TargetOptions, *, temperature: float) -> Teacher:
-    """The targets, or the control of them that is asked for.
-
-    Raises:
-        OptionError: a control needs labels, and there are training pictures without one.
-    """
+    """The targets, or the control of them that is asked for; an unlabelled picture's class is the teacher's own answer."""
     if options.control == "none":
         return targets
     ids, rows = stages.pictures.ids, stages.train_rows
     order = rows[np.argsort(ids[rows])]  # as the store has them
-    labels = stages.pictures.labels[order]
-    if (labels == UNLABELLED).any():
-        raise OptionError(
-            f"targets.control = {options.control!r} goes by the label, and {int((labels == UNLABELLED).sum())} training pictures "
-            "have none: label them or leave them out."
+    labels = stages.pictures.labels[order].copy()
+    unlabelled = labels == UNLABELLED
+    if unlabelled.any():
+        labels[unlabelled] = np.asarray(targets.logits.values[unlabelled], dtype=np.float32).mean(axis=1).argmax(axis=1)
+        stages.reporter.say(
+            f"For the control, {int(unlabelled.sum())} pictures without a label are of the class that the teacher says."
         )
     if options.control == "within_class_shuffle":
         return ShuffledTargets(targets, ids[order], labels, seed=stages.options.seed)
     classes = len(stages.pictures.classes)
     if options.control == "class_mean":
-        return ClassTargets(class_mean(targets.logits, labels, classes, temperature=temperature))
-    return ClassTargets(matched_smoothing(targets.logits, classes, temperature=temperature))
+        table = class_mean(targets.logits, labels, classes, temperature=temperature)
+    else:
+        table = matched_smoothing(targets.logits, classes, temperature=temperature)
+    return ClassTargets(table, ids[order], labels)
 
 
 def learn(

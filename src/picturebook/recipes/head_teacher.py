@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,14 +14,16 @@ from picturebook.data.findings import sentence
 from picturebook.data.folds import fold_findings, fold_numbers
 from picturebook.data.loaders import evaluation_batches
 from picturebook.data.text_table import TextTable
-from picturebook.engine import TrainOptions
-from picturebook.errors import OptionError
+from picturebook.engine import TrainOptions, first_process_values
+from picturebook.errors import DataError, OptionError
 from picturebook.models.head_ensembles import Experts, FoldedHead
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.models.saved_teacher import SavedTeacher, save_teacher
 from picturebook.objectives.image_text import HeadLossOptions, ImageText
+from picturebook.recipes.encoders import TRAIN
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.tokens import EncoderOptions
+from picturebook.runs import RunFolder
 from picturebook.stores.packed import PackedArray
 from picturebook.teachers import FoldTable, HeadTeacher, StoredTeacher, TokenTeacher, read_tokens
 from picturebook.types import UNLABELLED, Batch
@@ -74,14 +77,31 @@ def check_heads(options: HeadTeacherOptions, *, with_representation: bool) -> No
     """Refuse settings of heads that cannot go together.
 
     Raises:
-        OptionError: one fold, or a representation of several heads.
+        OptionError: one fold, a representation of several heads, or a setting without effect.
     """
+    options.refuse_idle()
+    if options.folds and options.image_encoder == TRAIN:
+        raise OptionError(_NOTHING_HELD_OUT)
     if options.folds == 1:
         raise OptionError("teacher.folds: need 0 (one head that labels what taught it) or at least 2, got 1.")
     if options.folds and with_representation:
         raise OptionError(
             "teacher.folds makes several heads, whose representations have nothing in common: "
             "distil logits, or set teacher.folds = 0."
+        )
+
+
+def check_held_out(stages: Stages, options: HeadTeacherOptions, *, audited: bool) -> None:
+    """Refuse, before anything is trained, what needs pictures that do not teach the heads where there will be none.
+
+    Raises:
+        DataError: no folds and no labelled validation picture, and the teacher is to be calibrated or audited.
+    """
+    labels = stages.pictures.labels[stages.pictures.rows["val"]]
+    if (audited or options.calibrate) and not options.folds and not (labels != UNLABELLED).any():
+        raise DataError(
+            "To audit or calibrate it, no labelled picture is held out from the teacher: set data.split.val above 0, "
+            "or teacher.folds."
         )
 
 
@@ -105,6 +125,8 @@ def train_heads(
         names: of the experts, for stages and log.
     """
     rows = stages.labelled_rows
+    if options.folds and taught_by(stages, options.image_encoder, rows):
+        raise OptionError(_NOTHING_HELD_OUT)
     numbers = number_folds(stages, rows, options.folds)
     training = options.train.model_copy(update={"num_views": parts.tokens.num_views})
     folded = FoldedHead([make() for _ in range(max(1, options.folds))])
@@ -120,6 +142,21 @@ def train_heads(
     if stages.accelerator.is_main_process:
         save_teacher(saved, folded, stages.folder.teacher)
     return trained
+
+
+_NOTHING_HELD_OUT = (
+    "teacher.folds holds nothing out here, since the image encoder was taught by these very pictures: a head that never saw a "
+    "picture would still answer from what the encoder learnt of its label. Set teacher.folds = 0 (teacher.calibrate then goes by "
+    "validation pictures), or take an encoder that learnt from other pictures."
+)
+
+
+def taught_by(stages: Stages, image_encoder: str, rows: np.ndarray) -> bool:
+    """Whether the teacher's image encoder has learnt from any of these pictures."""
+    if image_encoder == TRAIN:
+        return True
+    run = RunFolder(Path(image_encoder))
+    return run.train_ids.is_file() and bool(np.isin(stages.pictures.ids[rows], np.load(run.train_ids)).any())
 
 
 def number_folds(stages: Stages, rows: np.ndarray, num: int) -> np.ndarray:
@@ -160,8 +197,9 @@ def _calibrate(stages: Stages, trained: TrainedHead, parts: HeadParts, rows: np.
             answers, labels = _validation_answers(stages, trained, parts)
     first = trained.head.folds[0]
     if first.combination == "mean":
-        answers = first.combine([torch.from_numpy(expert) for expert in answers]).double().numpy()[None]
-    weights = torch.tensor(fit_weights(answers, labels))
+        answers = first.cpu().combine([torch.from_numpy(expert) for expert in answers]).double().numpy()[None]
+    weights = first_process_values(torch.tensor(fit_weights(answers, labels)), stages.device)
+    trained.head.to(stages.device)
     for experts in trained.head.folds:
         experts.weights.copy_(weights)
     shown = ", ".join(f"{1 / weight:.2f}" for weight in weights.tolist())
@@ -188,8 +226,6 @@ def _out_of_fold_answers(
 def _validation_answers(stages: Stages, trained: TrainedHead, parts: HeadParts) -> tuple[np.ndarray, np.ndarray]:
     rows = stages.pictures.rows["val"]
     rows = rows[stages.pictures.labels[rows] != UNLABELLED]
-    if not len(rows):
-        raise OptionError("teacher.calibrate needs labelled validation pictures, or teacher.folds of at least 2.")
     answers: list[Tensor] = []
     for batch in evaluation_batches(stages.pictures, rows, image_size=stages.options.student.image_size, device=stages.device):
         assert batch.images is not None

@@ -8,7 +8,7 @@ targets ← p of every training view                   student ← new weights, 
 from functools import partial
 from typing import Literal
 
-from picturebook.controls import TargetOptions
+from picturebook.controls import TargetOptions, check_targets
 from picturebook.data.texts import TextOptions, check_texts
 from picturebook.errors import OptionError
 from picturebook.models.head_ensembles import Combination
@@ -23,6 +23,7 @@ from picturebook.recipes.head_teacher import (
     HeadTeacherOptions,
     TrainedHead,
     check_heads,
+    check_held_out,
     label_with_heads,
     live_teacher,
     train_heads,
@@ -72,6 +73,7 @@ def check(options: ImageTextRecipe) -> str | None:
     """
     teacher, text = options.teacher, options.text
     check_encoder(teacher.image_encoder, teacher.image_size)
+    check_targets(options.targets, with_representation=options.loss.with_representation)
     check_heads(teacher, with_representation=options.loss.with_representation)
     mode = teacher.head.mode
     if mode in ("learned", "linear") and text.source != "none":
@@ -83,6 +85,10 @@ def check(options: ImageTextRecipe) -> str | None:
         )
     if teacher.partner == "text" and mode != "own":
         raise OptionError(f"teacher.partner = 'text' needs head.mode = 'own', whose words it reads, got {mode!r}.")
+    if teacher.partner == "none" and teacher.combination != "product":
+        raise OptionError(f"teacher.combination = {teacher.combination!r} takes no effect without teacher.partner: remove it.")
+    if mode not in ("own", "text") and text.kind != "unknown":
+        raise OptionError(f"text.kind says what a picture's own text may know, and head.mode = {mode!r} reads none: remove it.")
     if teacher.partner == mode:
         raise OptionError(f"teacher.partner = {teacher.partner!r} is what the head is already: take another, or 'none'.")
     if mode in ("bank", "own", "text"):
@@ -99,19 +105,22 @@ def claims_of(options: ImageTextRecipe) -> Claims:
 def run(stages: Stages, options: ImageTextRecipe) -> None:
     """Train the heads, audit what they read, store their targets, train the student on them."""
     trained, parts, words = make_teacher(stages, options)
+    teacher_name = words.teacher_name
     if words.kind != "none":
         found = audit(stages, trained, parts, words, claims_of(options))
         refuse_label_privileged(found, allowed=options.teacher.allow_label_privileged)
+        teacher_name += f", {found.label}" if found.label else ""
     width = trained.representation_width if options.loss.with_representation else None
     targets = label_with_heads(stages, trained, parts, representation_width=width)
     given = controlled(stages, targets, options.targets, temperature=options.loss.temperature)
     student = learn(stages, given, options.loss, representation_width=width, text=options.alignment_text)
-    finish(stages, student, teachers={words.teacher_name: teacher_logits(live_teacher(trained, parts))})
+    finish(stages, student, teachers={teacher_name: teacher_logits(live_teacher(trained, parts))})
 
 
 def make_teacher(stages: Stages, options: ImageTextRecipe) -> tuple[TrainedHead, HeadParts, Words]:
     """Encode words and pictures and train the heads that join them."""
     teacher = options.teacher
+    check_held_out(stages, teacher, audited=options.text.source != "none")
     words = Words(stages, options.text, teacher.head, text_encoder=teacher.text_encoder)
     encoder, tokens = encode_pictures(stages, teacher)
     parts = HeadParts(

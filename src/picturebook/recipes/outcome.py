@@ -107,6 +107,7 @@ def _provenance(stages: Stages, student: ImageEncoder) -> dict[str, Any]:
         },
         "seed": stages.options.seed,
         "fingerprints": stages.fingerprints,
+        "words": stages.words,
         "student": {"name": student.name, "model_args": student.model_args, "weights": weights_fingerprint(student)},
         "rows": {split: len(rows) for split, rows in stages.pictures.rows.items()},
         "findings": [

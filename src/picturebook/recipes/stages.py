@@ -52,6 +52,7 @@ class Stages:
         self._seconds_file = folder.stages / "seconds.json"
         self.seconds: dict[str, float] = read_json(self._seconds_file) if self._seconds_file.is_file() else {}
         self.fingerprints: dict[str, str] = {}
+        self.words: dict[str, dict[str, int]] = {}
         with accelerator.main_process_first(), self.timed("decode"), reporter.stage("decoding pictures") as progress:
             self.pictures: Pictures = load_pictures(options.data, cache=cache, text_column=text_column, progress=progress)
         self.fingerprints["data"] = self.pictures.fingerprint

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from picturebook.errors import DataError
+from picturebook.errors import DataError, OptionError
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.objectives.soft_targets import SupervisedOptions
 from picturebook.options import Options
@@ -29,6 +29,19 @@ class EncoderOptions(Options):
     """Disk that stored tokens may take, in 10^9 bytes; fewer views are stored when they would not fit."""
     supervised: SupervisedOptions = SupervisedOptions()
     """Loss of image_encoder = "train"."""
+
+    def refuse_idle(self) -> None:
+        """Refuse settings that cannot take effect.
+
+        Raises:
+            OptionError: a loss for an encoder that is not trained here, or words for one that is.
+        """
+        if self.image_encoder != TRAIN and self.supervised != SupervisedOptions():
+            raise OptionError(
+                f"teacher.supervised takes no effect with teacher.image_encoder = {self.image_encoder!r}: remove it."
+            )
+        if self.supervised.alignment.is_on:
+            raise OptionError("teacher.supervised.alignment: words for the teacher's encoder are not read; set its weight to 0.")
 
 
 def encode_pictures(stages: Stages, options: EncoderOptions) -> tuple[ImageEncoder, PackedArray]:

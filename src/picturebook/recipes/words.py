@@ -1,6 +1,7 @@
 """The words of a run as what asks the pictures."""
 
 import json
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -28,9 +29,10 @@ class Words:
         kind: what the words know of the label: "bank", or text.kind of pictures' own texts, or "none".
         teacher_name: a name that says so.
         fingerprint: of text encoder, texts and how they ask; "none" without words.
-        texts_by_class: the sentences of each class, in class order, where the texts are made from classes.
         own_texts: the sentences of each picture, in row order, where pictures have texts of their own.
         sentences: how many there are, for the run's provenance.
+        goes_by_labels: whether pictures' own texts change when the labels are permuted.
+        empty: what the encoder makes of an empty text, where pictures have texts of their own.
     """
 
     def __init__(self, stages: Stages, text: TextOptions, head: HeadOptions, *, text_encoder: str) -> None:
@@ -40,9 +42,10 @@ class Words:
         self.kind: Literal["bank", "label_blind", "privileged", "unknown", "none"] = "none"
         self.teacher_name = "teacher"
         self.fingerprint = "none"
-        self.texts_by_class: tuple[tuple[str, ...], ...] | None = None
         self.own_texts: tuple[tuple[str, ...], ...] | None = None
         self.sentences: dict[str, int] = {}
+        self.empty: Queries | None = None
+        self.goes_by_labels = False
         if head.mode in ("learned", "linear"):
             return
         self._stages, self._options = stages, text
@@ -51,21 +54,22 @@ class Words:
             self._ask_with_classes(encoder)
         else:
             self._ask_with_own_texts(encoder, alone=head.mode == "text")
+        self.empty = encode_queries(encoder, (("",),), asking="text", cache=stages.cache) if self.own is not None else None
         stages.fingerprints |= {"text encoder": encoder.fingerprint, "words": self.fingerprint}
+        stages.words |= {text.source: self.sentences}
 
     def _ask_with_classes(self, encoder: TextEncoder) -> None:
         texts = class_texts(self._options, self._stages.pictures.classes, seed=self._stages.options.seed)
-        self.kind, self.texts_by_class = "bank", texts.sentences
+        self.kind = "bank"
         self.bank = whiten_queries(self._encode(encoder, texts.sentences, texts.notes))
 
     def _ask_with_own_texts(self, encoder: TextEncoder, *, alone: bool) -> None:
         options, stages = self._options, self._stages
         texts = own_texts(options, stages.pictures, seed=stages.options.seed)
         self.kind, self.own_texts = options.kind, texts.sentences
+        permuted = replace(stages.pictures, labels=stages.pictures.labels[::-1])
+        self.goes_by_labels = own_texts(options, permuted, seed=stages.options.seed).sentences != texts.sentences
         self.teacher_name = f"teacher with the pictures' own words{' alone' if alone else ''} ({options.kind})"
-        if options.source in ("classes", "descriptions"):
-            by_class = options if options.control in ("random_words", "scramble") else _uncontrolled(options)
-            self.texts_by_class = class_texts(by_class, stages.pictures.classes, seed=stages.options.seed).sentences
         distinct = {text: row for row, text in enumerate(dict.fromkeys(texts.sentences))}
         queries = self._encode(encoder, tuple(distinct), texts.notes)
         rows = np.array([distinct[text] for text in texts.sentences], dtype=np.int64)
@@ -85,10 +89,6 @@ class Words:
             queries = encode_queries(encoder, texts, asking=self._options.queries, cache=stages.cache, progress=progress)
         self.width = queries.vectors.shape[2]
         return queries
-
-
-def _uncontrolled(options: TextOptions) -> TextOptions:
-    return options.model_copy(update={"control": "none"})
 
 
 def _encoder_notes(encoder: TextEncoder, num: int, *, cut: int, unread: int) -> list[str]:

@@ -134,6 +134,11 @@ class Plan:
 
     def _refuse_other_split(self, cell: Cell, teacher: Cell) -> None:
         ours, theirs = cell.options.data, teacher.options.data
+        if not theirs.supervision.knows_no_more_than(ours.supervision):
+            raise OptionError(
+                f"{self.source}: {cell.name} learns from {teacher.name}, whose data.supervision gives it labels that are "
+                "withheld here. Give both the same labelled_share, label_noise and seed, or the teacher a smaller share."
+            )
         if (ours.root, ours.split) != (theirs.root, theirs.split):
             raise OptionError(
                 f"{self.source}: {cell.name} learns from {teacher.name}, whose data.root or data.split is another: that run "

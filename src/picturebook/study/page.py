@@ -15,7 +15,7 @@ NOTES = (
     "p is the paired t test's, Holm's is adjusted for the number of contrasts. McNemar's test counts pictures as "
     "independent and is secondary.",
     "Equal within the margin: both one-sided tests reject, and the interval lies inside.",
-    "Every number is of the last epoch. Settings are chosen on validation pictures; test pictures decide nothing. Published "
+    "Every number is of the last epoch. Settings are chosen on validation pictures. Published "
     "numbers are often of the best test epoch, and higher for it.",
 )
 
