@@ -19,7 +19,7 @@ demo: $(VENV)/.demo  ## teacher, student and baselines on real pictures and word
 	$(BIN)/picturebook demo
 
 test: $(VENV)/.dev  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.dev  ## lint, format, types, layers
 	$(BIN)/ruff check src tests benchmarks

@@ -28,7 +28,7 @@ TEACHERS = {
     "classifier": ["teacher"],
     "born_again": ["generation 0", "ensemble of the generations with the first teacher"],
     "bank": ["teacher"],
-    "own": ["teacher with the pictures' own words (label_blind)"],
+    "own": ["teacher with the pictures' own words (label_blind), reads captions"],
     "learned": ["teacher"],
     "linear": ["teacher"],
 }

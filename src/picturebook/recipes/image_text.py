@@ -78,6 +78,8 @@ def check(options: ImageTextRecipe) -> str | None:
     mode = teacher.head.mode
     if mode in ("learned", "linear") and text.source != "none":
         raise OptionError(f"teacher.head.mode = {mode!r} reads no words: need text.source = 'none', got {text.source!r}.")
+    if mode in ("bank", "own", "text"):
+        check_texts(text, "bank" if mode == "bank" else "own")
     if text.kind != "label_blind" and (teacher.head.residual or mode == "text" or teacher.partner == "text"):
         setting = "head.residual" if teacher.head.residual else "head.mode = 'text'" if mode == "text" else "partner = 'text'"
         raise OptionError(
@@ -91,8 +93,6 @@ def check(options: ImageTextRecipe) -> str | None:
         raise OptionError(f"text.kind says what a picture's own text may know, and head.mode = {mode!r} reads none: remove it.")
     if teacher.partner == mode:
         raise OptionError(f"teacher.partner = {teacher.partner!r} is what the head is already: take another, or 'none'.")
-    if mode in ("bank", "own", "text"):
-        check_texts(text, "bank" if mode == "bank" else "own")
     column = (text.column or options.data.columns.text) if text.source == "column" else None
     return check_alignment(options, options.loss.alignment, column=column)
 
