@@ -1,7 +1,7 @@
 """The audit of one teacher: ask every probe, judge, keep the numbers."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class Audit:
     num_noise: int
     """Pictures of each sort of noise."""
     seed: int
+    evidence: Evidence
+    """What the verdict looked at."""
 
     @property
     def label_privileged(self) -> bool:
@@ -86,6 +88,7 @@ class Audit:
             "num_classes": self.num_classes,
             "num_noise": self.num_noise,
             "seed": self.seed,
+            "evidence": {name: value for name, value in asdict(self.evidence).items() if name != "controls"},
             "probes": [probe.to_dict() for probe in self.probes],
         }
 
@@ -126,7 +129,7 @@ def audit_teacher(
     inquiry = Inquiry(asker, data, words, kind, temperatures, seed)
     probes, evidence = _ask(inquiry, num_noise)
     verdict, reasons = judge(evidence)
-    return Audit(kind, verdict, reasons, tuple(probes), data.num, len(data.classes), num_noise, seed)
+    return Audit(kind, verdict, reasons, tuple(probes), data.num, len(data.classes), num_noise, seed, evidence)
 
 
 def default_num_noise(num: int, num_asked: int) -> int:

@@ -12,6 +12,7 @@ from picturebook.statistics import Interval, holm, mcnemar, paired_bootstrap, pa
 from picturebook.study.answers import Answers, read_answers, worst_verdict
 from picturebook.study.budgets import student_budget, teacher_seconds
 from picturebook.study.cells import Cell, Plan
+from picturebook.study.verdicts import control_arms, settled
 
 LEVEL = 0.05
 """Of the tests."""
@@ -29,9 +30,24 @@ class Arm:
 
 def gather(plan: Plan, failed: Mapping[Path, str]) -> dict[str, Arm]:
     """Every arm, in the study's order, from the cells that are finished; budgets are compared with the baseline's."""
-    arms = {name: _arm(plan, name, failed) for name in plan.options.arms}
+    arms = _with_controls({name: _arm(plan, name, failed) for name in plan.options.arms}, plan)
     baseline = arms[plan.options.baseline or next(iter(arms))]
     return {name: replace(arm, row=_marked(arm.row, _budget_differences(arm, baseline, plan))) for name, arm in arms.items()}
+
+
+def _with_controls(arms: Mapping[str, Arm], plan: Plan) -> dict[str, Arm]:
+    """The arms with their teachers judged again where the study has controls of their targets (S1, S2)."""
+    cells = {name: plan.cell(name, plan.options.seeds[0]) for name in arms}
+    judged: dict[str, Arm] = {}
+    for name, arm in arms.items():
+        rows = {short: _contrast(arm, arms[other], margin=1.0) for short, other in control_arms(name, cells).items()}
+        measured = {
+            short: Interval(row.mean / 100, row.low / 100, row.high / 100)
+            for short, row in rows.items()
+            if row.mean is not None and row.low is not None and row.high is not None
+        }
+        judged[name] = replace(arm, row=replace(arm.row, audit=settled(arm.cells, measured))) if measured else arm
+    return judged
 
 
 def contrast_rows(plan: Plan, arms: Mapping[str, Arm]) -> list[ContrastRow]:
