@@ -193,12 +193,15 @@ def make_rows(drawings: Sequence[Drawing]) -> list[dict[str, str]]:
     rows = []
     for drawing in drawings:
         one, split = drawing.emoji, splits[drawing.emoji.unified]
-        text = compose_text(one.name, sample_keywords(one, drawing.vendor))
+        sampled = sample_keywords(one, drawing.vendor)
+        text = compose_text(one.name, sampled)
         row = {
             "file_name": f"{split}/{one.label}/{one.unified.lower()}_{drawing.vendor}.png",
             "label": one.label,
             "text": text,
             "masked_text": mask_class_words(text, banned),
+            "masked_text_2": mask_class_words(compose_text(one.name, sampled[:2]), banned),
+            "masked_name": mask_class_words(one.name, banned),
             "split": split,
             "category": one.category,
             "subgroup": one.subgroup,
