@@ -86,10 +86,10 @@ def page(arms: list[dict[str, Any]], contrasts: list[dict[str, Any]], plots: Cal
     lines = [
         "# Results",
         "",
-        "Made by `python benchmarks/studies/collect.py` from the runs' stored results. Accuracies are in points, of the last epoch, on test",
-        f"pictures. Under {CLAIM} seeds nothing is claimed. An interval is the wider of Student's t over seeds and a paired bootstrap over",
-        "test pictures by group; the ground study, whose runs kept no predictions, has the first alone. *audit*: the worse verdict of the two",
-        "arms' teachers (docs/audit.md); of the ground study's, which were not audited, WARN where they read words.",
+        "Made by `python benchmarks/studies/collect.py` from the runs' stored results. Accuracies are in points, of the last epoch, on",
+        f"test pictures. Under {CLAIM} seeds nothing is claimed. An interval is the wider of Student's t over seeds and a paired",
+        "bootstrap over test pictures by group; the ground study, whose runs kept no predictions, has the first alone. *audit*: the",
+        "worse verdict of the two arms' teachers (audit.md); of the ground study's, which were not audited, WARN where they read words.",
     ]
     studies = list(dict.fromkeys((one["study"], one["family"]) for one in arms))
     for study, family in studies:
