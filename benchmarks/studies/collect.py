@@ -25,6 +25,12 @@ ARM_FIELDS = ("study", "data", "family", "setting", "arm", "mean", "sd", "n", "s
 CONTRAST_FIELDS = (
     "study", "data", "family", "setting", "contrast", "mean", "low", "high", "n", "p", "audit", "command", "commit",
 )  # fmt: skip
+INTRODUCTION = f"""# Results
+
+Made by `python benchmarks/studies/collect.py` from the runs' stored results. Accuracies are in points, of the last epoch, on test
+pictures. Under {CLAIM} seeds nothing is claimed. An interval is the wider of Student's t over seeds and a paired bootstrap over test
+pictures by group; the ground study, whose runs kept no predictions, has the first alone. *audit*: the worse verdict of the two arms'
+teachers ([audit.md](audit.md)); of the ground study's, which were not audited, WARN where they read words."""
 GROUND_COMMAND = "python benchmarks/studies/ground.py run --data data/emoji64 --work DIR"
 GROUND_CONTRASTS = [
     ("born_again", "supervised"),
@@ -83,14 +89,7 @@ def _commits(runs: Iterable[dict[str, Any]]) -> str:
 
 def page(arms: list[dict[str, Any]], contrasts: list[dict[str, Any]], plots: Callable[[str], str | None]) -> str:
     """docs/results.md."""
-    lines = [
-        "# Results",
-        "",
-        "Made by `python benchmarks/studies/collect.py` from the runs' stored results. Accuracies are in points, of the last epoch, on",
-        f"test pictures. Under {CLAIM} seeds nothing is claimed. An interval is the wider of Student's t over seeds and a paired",
-        "bootstrap over test pictures by group; the ground study, whose runs kept no predictions, has the first alone. *audit*: the",
-        "worse verdict of the two arms' teachers (audit.md); of the ground study's, which were not audited, WARN where they read words.",
-    ]
+    lines = [INTRODUCTION]
     studies = list(dict.fromkeys((one["study"], one["family"]) for one in arms))
     for study, family in studies:
         title = f"{study}, {family}"
