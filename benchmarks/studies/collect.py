@@ -27,10 +27,10 @@ CONTRAST_FIELDS = (
 )  # fmt: skip
 INTRODUCTION = f"""# Results
 
-Made by `python benchmarks/studies/collect.py` from the runs' stored results. Accuracies are in points, of the last epoch, on test
-pictures. Under {CLAIM} seeds nothing is claimed. An interval is the wider of Student's t over seeds and a paired bootstrap over test
-pictures by group; the ground study, whose runs kept no predictions, has the first alone. *audit*: the worse verdict of the two arms'
-teachers ([audit.md](audit.md)); of the ground study's, which were not audited, WARN where they read words."""
+Made by `python benchmarks/studies/collect.py` from the runs' stored results. Accuracies are in points, of the last epoch, on
+test pictures. Under {CLAIM} seeds nothing is claimed. An interval is the wider of Student's t over seeds and a paired bootstrap over
+test pictures by group; the ground study, whose runs kept no predictions, has the first alone. *audit*: the worse verdict of
+the two arms' teachers ([audit.md](audit.md)); of the ground study's, which were not audited, WARN where they read words."""
 GROUND_COMMAND = "python benchmarks/studies/ground.py run --data data/emoji64 --work DIR"
 GROUND_CONTRASTS = [
     ("born_again", "supervised"),
@@ -117,8 +117,9 @@ def _of(rows: list[dict[str, Any]], study: str, family: str) -> list[dict[str, A
 def _contrast_line(one: dict[str, Any]) -> str:
     interval = "–" if one["low"] is None else f"{one['low']:+.1f} … {one['high']:+.1f}"
     p = "–" if one["p"] is None else f"{one['p']:.3f}"
-    few = "" if one["n"] >= CLAIM else " (no claim)"
-    return f"| {one['setting']} | {one['contrast']} | {one['n']}{few} | {one['mean']:+.1f} | {interval} | {p} | {one['audit'] or '–'} |"
+    number = str(one["n"]) if one["n"] >= CLAIM else f"{one['n']} (no claim)"
+    cells = (one["setting"], one["contrast"], number, f"{one['mean']:+.1f}", interval, p, one["audit"] or "–")
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def main() -> None:
