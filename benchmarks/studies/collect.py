@@ -28,8 +28,8 @@ CONTRAST_FIELDS = (
 INTRODUCTION = f"""# Results
 
 Made by `python benchmarks/studies/collect.py` from the runs' stored results. Accuracies are in points, of the last epoch, on
-test pictures. Under {CLAIM} seeds nothing is claimed. An interval is the wider of Student's t over seeds and a paired bootstrap over
-test pictures by group; the ground study, whose runs kept no predictions, has the first alone. *audit*: the worse verdict of
+test pictures. Under {CLAIM} seeds nothing is claimed. An interval is the wider of Student's t over seeds and a paired bootstrap
+over test pictures by group; the ground study, whose runs kept no predictions, has the first alone. *audit*: the worse verdict of
 the two arms' teachers ([audit.md](audit.md)); of the ground study's, which were not audited, WARN where they read words."""
 GROUND_COMMAND = "python benchmarks/studies/ground.py run --data data/emoji64 --work DIR"
 GROUND_CONTRASTS = [

@@ -20,7 +20,7 @@ from picturebook.errors import OptionError, PicturebookError, RunError, unknown_
 from picturebook.models.heads import HeadOptions
 from picturebook.options import apply_override, validate
 from picturebook.recipes import born_again, distil, image_text, supervised
-from picturebook.recipes.auditing import audit_finished, control_interval
+from picturebook.recipes.audit_run import audit_finished, control_interval
 from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.words import Words

@@ -12,7 +12,7 @@ from PIL import Image
 from conftest import CLASSES, Listening
 from picturebook.config import run_recipe
 from picturebook.errors import OptionError, RunError
-from picturebook.recipes.auditing import control_interval
+from picturebook.recipes.audit_run import control_interval
 from picturebook.runs import read_json
 
 Make = Callable[..., Any]

@@ -1,7 +1,6 @@
 """The leak audit of a run's teacher: on out-of-fold training pictures where there are some, else on validation pictures."""
 
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,20 +9,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from picturebook.audit import Audit, AuditData, Kind, audit_teacher, headline
-from picturebook.audit.text_probe import text_probe
 from picturebook.data.counter import counter_uniforms
 from picturebook.data.loaders import evaluation_batches
 from picturebook.data.texts.masking import class_words
-from picturebook.errors import DataError, OptionError, RunError
+from picturebook.errors import DataError, OptionError
 from picturebook.evaluate import groups_of
-from picturebook.models.saved_teacher import load_teacher
-from picturebook.recipes.head_teacher import HeadParts, HeadTeacherOptions, TrainedHead, number_folds
+from picturebook.recipes.head_teacher import HeadParts, TrainedHead
 from picturebook.recipes.stages import Stages
-from picturebook.recipes.tokens import store_tokens
 from picturebook.recipes.words import Words
-from picturebook.runs import RunFolder, write_json
-from picturebook.statistics import Interval, bootstrap_interval
-from picturebook.teachers import FoldTable
+from picturebook.runs import write_json
+from picturebook.statistics import Interval
 from picturebook.types import UNLABELLED, Batch, Queries
 
 MAX_AUDITED = 3000
@@ -31,6 +26,10 @@ MAX_AUDITED = 3000
 _MAX_TRAINING_TEXTS = 5000
 _STREAM = 307
 """Keeps the choice of audited pictures apart from other draws."""
+
+
+References = Callable[[Tensor, Tensor], Mapping[str, Tensor]]
+"""(tokens [n, N, Dv], folds [n]) of the audited pictures → logits [n, K] by the name of an image-only model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +46,23 @@ class Claims:
 
 
 def audit(
-    stages: Stages, trained: TrainedHead, parts: HeadParts, words: Words, claims: Claims, *, with_references: bool = False
+    stages: Stages,
+    trained: TrainedHead,
+    parts: HeadParts,
+    words: Words,
+    claims: Claims,
+    *,
+    references: References | None = None,
 ) -> Audit:
     """Ask the probes of docs/audit.md, write RUN/audit.json and say the verdict.
 
-    `with_references` also fits an image-only classifier on the tokens' means (R1), which takes longer than all else.
+    `references` are image-only models of the same pictures (R1), which take longer than all else.
 
     Raises:
         DataError: no labelled picture is held out from the heads.
     """
     out_of_fold = len(trained.head.folds) > 1
-    numbers = _fold_numbers(stages, trained)
+    numbers = fold_numbers_of(stages, trained)
     rows = audited_rows(stages, numbers)
     with stages.timed("audit"), stages.reporter.stage("auditing the teacher") as progress, torch.no_grad():
         batch, tokens = _encode(stages, parts, rows, training_views=out_of_fold)
@@ -70,10 +75,10 @@ def audit(
                 logits: Tensor = trained.head(some.to(device), given, folds=folds[positions].to(device)).logits
             return logits.float()
 
-        references = _linear_probe(stages, trained, parts, tokens, folds) if with_references else {}
+        known = {} if references is None else references(tokens, folds)
         found = audit_teacher(
             answer,
-            _data(stages, parts, words, claims, rows=rows, tokens=tokens, numbers=numbers, references=references),
+            _data(stages, parts, words, claims, rows=rows, tokens=tokens, numbers=numbers, references=known),
             kind=_kind(words),
             temperature=claims.temperature,
             seed=stages.options.seed,
@@ -83,51 +88,6 @@ def audit(
         write_json(stages.folder.audit, found.to_dict())
     stages.reporter.say(f"Audit of the teacher: {headline(found)}. {found.reasons[0]}")
     return found
-
-
-def audit_finished(stages: Stages, options: HeadTeacherOptions, words: Words, claims: Claims) -> Audit:
-    """Audit the teacher that a finished run keeps, with image-only references beside it.
-
-    Raises:
-        ModelError: the run keeps no teacher with a head.
-        DataError: no labelled picture is held out from the heads.
-    """
-    encoder, head, _ = load_teacher(stages.folder.teacher)
-    encoder, head = encoder.to(stages.device), head.to(stages.device)
-    rows = stages.labelled_rows
-    try:
-        tokens = store_tokens(stages, encoder, options.model_copy(update={"token_views": 1}))
-        trained = TrainedHead(head, FoldTable(stages.pictures.ids[rows], number_folds(stages, rows, options.folds)))
-        return audit(stages, trained, HeadParts(encoder, tokens, words.own, {}), words, claims, with_references=True)
-    finally:
-        stages.folder.discard_stages()
-
-
-def control_interval(full: RunFolder, control: RunFolder, *, kind: str) -> Interval:
-    """Test accuracy of the full method minus the control's, with the interval over groups or pictures of the paired difference.
-
-    Args:
-        full: the run that is audited.
-        control: a run of the same settings but for `targets.control` and `out`.
-        kind: what that setting must be.
-
-    Raises:
-        RunError: one of them is not finished, the second is no such control, or they were tested on other pictures.
-    """
-    settings = [tomllib.loads(RunFolder.open(run.path).settings.read_text(encoding="utf-8")) for run in (full, control)]
-    controls = [one.pop("targets", {}).get("control", "none") for one in settings]
-    for one in settings:
-        one.pop("out")
-    if controls != ["none", kind] or settings[0] != settings[1]:
-        raise RunError(
-            f"{control.path} is not the control of {full.path}: need the same settings, but "
-            f"targets.control = {kind!r} and another out."
-        )
-    ours, theirs = (np.load(RunFolder.open(run.path).predictions) for run in (full, control))
-    if "test_ids" not in ours or not np.array_equal(ours["test_ids"], theirs.get("test_ids")):
-        raise RunError(f"{full.path} and {control.path} were not tested on the same pictures: they cannot be compared.")
-    right = [(kept["test_logits"].argmax(axis=1) == kept["test_labels"]).astype(float) for kept in (ours, theirs)]
-    return bootstrap_interval(right[0] - right[1], clusters=ours.get("test_groups"))
 
 
 def refuse_label_privileged(found: Audit, *, allowed: bool) -> None:
@@ -232,7 +192,8 @@ def _data(
     )
 
 
-def _fold_numbers(stages: Stages, trained: TrainedHead) -> Int64[np.ndarray, " labelled"]:
+def fold_numbers_of(stages: Stages, trained: TrainedHead) -> Int64[np.ndarray, " labelled"]:
+    """The fold of each labelled training picture; -1 where there are no folds."""
     rows = stages.labelled_rows
     ids = torch.from_numpy(stages.pictures.ids[rows])
     return trained.folds.of(Batch(ids, torch.zeros_like(ids), torch.from_numpy(stages.pictures.labels[rows]))).cpu().numpy()
@@ -246,22 +207,3 @@ def _texts(stages: Stages, parts: HeadParts, rows: np.ndarray) -> Queries:
 
 def _sentences(words: Words, rows: np.ndarray) -> tuple[str, ...] | None:
     return None if words.own_texts is None else tuple(" ".join(words.own_texts[row]) for row in rows.tolist())
-
-
-def _linear_probe(
-    stages: Stages, trained: TrainedHead, parts: HeadParts, tokens: Tensor, folds: Tensor
-) -> dict[str, Float[Tensor, "n classes"]]:
-    """Logistic regression on the mean token, taught as the heads were: without the fold that it answers for."""
-    rows = stages.labelled_rows
-    ids, zeros = stages.pictures.ids[rows], np.zeros(len(rows), dtype=np.int64)
-    training = torch.from_numpy(np.ascontiguousarray(parts.tokens.read(ids, zeros))).float().mean(dim=1)
-    labels = stages.pictures.labels[rows]
-    numbers = _fold_numbers(stages, trained)
-    means, classes = tokens.float().mean(dim=1), len(stages.pictures.classes)
-    logits = torch.empty(len(tokens), classes)
-    for fold in torch.unique(folds).tolist():
-        asked, taught = folds == fold, numbers != fold if fold >= 0 else np.ones(len(rows), dtype=bool)
-        learnt = training[torch.from_numpy(taught)]
-        answers = text_probe(learnt, labels[taught], means[asked], num_classes=classes, seed=stages.options.seed)
-        logits[asked] = torch.from_numpy(answers).float()
-    return {"linear probe": logits}

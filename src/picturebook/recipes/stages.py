@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,12 @@ class Stages:
             reporter.say(sentence(finding))
         self.maker = ViewMaker(self.pictures, options.views, options.student.image_size, options.seed, self.device)
         self._check(self.new_student())  # what does not fit is refused now, not after the teacher's hours
+
+    def in_folder(self, folder: RunFolder) -> "Stages":
+        """The same parts, working in another folder."""
+        other = copy(self)
+        other.folder, other._seconds_file, other.seconds = folder, folder.stages / "seconds.json", {}
+        return other
 
     @property
     def train_rows(self) -> np.ndarray:
