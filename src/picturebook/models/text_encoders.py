@@ -1,8 +1,6 @@
 """Text encoders: sentence-transformers behind one call, and the whitening of class texts."""
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 from unicodedata import category
 
@@ -12,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from picturebook.errors import ModelError, TextError
+from picturebook.models.hub_loading import quiet_transformers
 from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.packaged import PACKAGE_PREFIX, text_package_folder
 from picturebook.types import Progress, Queries, no_progress
@@ -142,7 +141,7 @@ def load_text_encoder(name: str) -> TextEncoder:
     from sentence_transformers import SentenceTransformer  # seconds to import, and only text teachers need it
 
     place = str(text_package_folder(name)) if name.startswith(PACKAGE_PREFIX) else name
-    with _quiet():
+    with quiet_transformers():
         try:
             model = SentenceTransformer(place)
         except (OSError, ValueError) as error:
@@ -215,23 +214,3 @@ class _Whitening:
         variances = self.scales**2 / len(bank)
         self.deviations = (variances + ridge * variances.mean()).sqrt()
         self.rest = float((ridge * variances.mean()) ** -0.5) if ridge else 0.0
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' advice and progress bars off the terminal while a model loads; errors are raised all the same."""
-    from transformers.utils import logging as transformers_logging
-
-    loggers = [logging.getLogger(name) for name in ("sentence_transformers", "transformers", "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    shows_bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if shows_bars:
-            transformers_logging.enable_progress_bar()
