@@ -97,3 +97,12 @@ def test_a_budget_too_small_for_one_view_is_refused_and_a_small_one_said(encode:
     assert encode("b", teacher={"token_budget_gb": 1055e-9}, reporter=listener)().num_views == 1
     assert [sentence for sentence in listener.said if sentence.startswith("1 instead of 2 views of image tokens")]
     assert encode("c", teacher={"token_budget_gb": 1057e-9})().num_views == 2
+
+
+def test_tokens_are_made_once_whatever_is_known_of_the_labels(encode: Make) -> None:
+    first = encode("all")()
+    again = Held()
+    again.go.set()
+    fewer = encode("few", reporter=again, data={"supervision": {"labelled_share": 0.5}})()
+    assert again.encoded == 0
+    assert fewer.folder == first.folder

@@ -47,6 +47,8 @@ class Pictures:
     """Original bytes by position."""
     clusters: Int64[np.ndarray, " pictures"] | None = None
     """Numbers of the near-duplicate clusters that are kept together; None where the settings keep none."""
+    canvas_fingerprint: str = ""
+    """Hash of the canvases alone, for what does not depend on labels and splits."""
     domains: tuple[str, ...] | None = None
     """Where or how each picture was made; None where the data do not say it."""
 
@@ -111,6 +113,7 @@ def _selected(table: Table, store: CanvasStore, options: DataOptions) -> Picture
         findings=(*table.findings, *store.findings),
         read=partial(_read, table.read, store.rows),
         clusters=store.clusters if options.split.near_duplicates else None,
+        canvas_fingerprint=store.fingerprint,
         domains=_select(table.domains, store.rows),
     )
 

@@ -57,6 +57,7 @@ def store_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions)
     num_views = _affordable_views(stages, encoder.grid[0] * encoder.grid[1] * encoder.token_width, options)
     identity = {
         **stages.view_fingerprint(),
+        "data": stages.pictures.canvas_fingerprint,  # labels and classes have no part in tokens
         "encoder": stages.fingerprints["image encoder"],
         "encoder size": str(encoder.image_size),
         "views stored": str(num_views),
