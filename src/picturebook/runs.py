@@ -83,6 +83,18 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
+ALLOWANCE = ("teacher", "allow_label_privileged")
+"""A setting that may change when a run is taken up again: it decides whether to go on, and nothing else."""
+
+
+def _without(settings: dict[str, Any], path: tuple[str, str]) -> dict[str, Any]:
+    table, name = path
+    kept = settings.get(table)
+    if not isinstance(kept, dict):
+        return settings
+    return settings | {table: {key: value for key, value in kept.items() if key != name}}
+
+
 def _first_difference(theirs: dict[str, Any], ours: dict[str, Any], path: str = "") -> str:
     for name in sorted(theirs.keys() | ours.keys()):
         left, right = theirs.get(name), ours.get(name)
@@ -140,7 +152,11 @@ class RunFolder:
         elif not resume:
             raise RunError(f"{self.path} exists already: take another `out`, go on with --resume, or remove it.")
         elif self.settings.read_text(encoding="utf-8") != resolved:
-            difference = _first_difference(self._read_settings(), tomllib.loads(resolved))
+            before, now = self._read_settings(), tomllib.loads(resolved)
+            if _without(before, ALLOWANCE) == _without(now, ALLOWANCE):
+                write_atomically(self.settings, resolved.encode())
+                return
+            difference = _first_difference(before, now)
             raise RunError(f"{self.path} was started with other settings: {difference}. Take the same ones, or another `out`.")
 
     def _read_settings(self) -> dict[str, Any]:

@@ -48,10 +48,13 @@ def noise_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_teacher_that_is_told_the_label_is_stopped(recipe_options: Make, noise_data: Path, tmp_path: Path) -> None:
     changes = {"data": {"root": str(noise_data), "split": {"val": 0.3}}, "text": {"source": "classes", "kind": "privileged"}}
     teacher = {"train": {"epochs": 100, "learning_rate": 0.01, "batch_size": 16}}
-    with pytest.raises(OptionError, match=r"The audit FAILED: .*allow_label_privileged = true .* S1, S2, S3"):
+    with pytest.raises(OptionError, match=r"The audit FAILED: .*allow_label_privileged=true.* S1, S2, S3"):
         run_recipe(recipe_options("own", tmp_path / "stopped", teacher=teacher, **changes))
     allowed = {**teacher, "allow_label_privileged": True}
-    run = run_recipe(recipe_options("own", tmp_path / "allowed", teacher=allowed, **changes))
+    with pytest.raises(RunError, match="was started with other settings: seed"):
+        run_recipe(recipe_options("own", tmp_path / "stopped", teacher=allowed, seed=1, **changes), resume=True)
+    run = run_recipe(recipe_options("own", tmp_path / "stopped", teacher=allowed, **changes), resume=True)
+    assert "allow_label_privileged = true" in run.settings.read_text()
     found = read_json(run.audit)
     assert (found["verdict"], found["label"]) == ("FAIL", "label-privileged")
 

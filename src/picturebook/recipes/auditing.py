@@ -99,8 +99,9 @@ def refuse_label_privileged(found: Audit, *, allowed: bool) -> None:
     if found.label_privileged and not allowed:
         raise OptionError(
             f"The audit FAILED: {found.reasons[0]} Such targets are little more than the labels. Take class texts as a bank "
-            "(teacher.head.mode = 'bank') or words written without the label; or, to study it, take another out, say "
-            f"teacher.allow_label_privileged = true and run the controls {', '.join(found.required_controls)} (targets.control)."
+            "(teacher.head.mode = 'bank') or words written without the label; or, to study it, go on with "
+            "--resume --set teacher.allow_label_privileged=true, and run the controls "
+            f"{', '.join(found.required_controls)} (targets.control)."
         )
 
 
