@@ -1,0 +1,21 @@
+"""The studies that are kept with the project can be run: every setting of every arm is read."""
+
+from pathlib import Path
+
+import pytest
+
+from picturebook.study.cells import Plan
+from picturebook.study.settings import load_study
+
+STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
+FILES = sorted(path for path in STUDIES.glob("*.toml") if path.stem != "ground")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_study_of_ours_can_be_run(path: Path) -> None:
+    options = load_study(path)
+    cells = Plan(options, str(path)).cells()
+    assert len(cells) >= len(options.arms) * len(options.seeds)
+    assert {cell.options.out for cell in cells} == {str(cell.folder) for cell in cells}
+    assert options.labels.family in {"resnet", "vit"}
+    assert options.out == f"runs/studies/{path.stem}"
