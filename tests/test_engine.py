@@ -262,7 +262,7 @@ def test_gradients_are_clipped_where_it_is_asked(tmp_path: Path) -> None:
 
 def test_cpu_and_fp32_are_what_is_asked_for() -> None:
     for precision, mixed in (("fp32", "no"), ("bf16", "bf16"), ("fp32", "no")):
-        accelerator = build_accelerator(device="cpu", precision=precision)  # type: ignore[arg-type]
+        accelerator = build_accelerator(device="cpu", precision=precision)
         assert accelerator.device.type == "cpu"
         assert accelerator.mixed_precision == mixed
 
@@ -272,7 +272,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(OptionError, match=f"device = '{device}': there is none on this machine. Say 'auto' or 'cpu'"):
-        build_accelerator(device=device, precision="fp32")  # type: ignore[arg-type]
+        build_accelerator(device=device, precision="fp32")
 
 
 def test_the_first_process_works_and_its_refusal_is_raised() -> None:

@@ -117,7 +117,7 @@ def test_the_mean_teacher_has_the_mean_of_the_probabilities() -> None:
     teachers = [ClassifierTeacher(encoder(seed)) for seed in range(3)]
     with torch.no_grad():  # answers that differ much
         for number, teacher in enumerate(teachers):
-            teacher._encoder.module.model.head.bias.copy_(torch.eye(3)[number] * 4)  # type: ignore[union-attr]
+            teacher._encoder.module.model.head.bias.copy_(torch.eye(3)[number] * 4)
     mean = MeanTeacher(teachers).train()
     expected = torch.stack([teacher(batch()).logits.softmax(dim=1) for teacher in teachers]).mean(dim=0)
     torch.testing.assert_close(mean(batch()).logits.softmax(dim=1), expected)

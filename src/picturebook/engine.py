@@ -292,6 +292,6 @@ def first_process_values(values: Tensor, device: torch.device) -> Tensor:
 
 def has_cpu_bf16() -> bool:
     """Whether this processor multiplies bf16 in hardware (AVX512_BF16 or AMX); elsewhere bf16 is slower than fp32."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch has no types here
         return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -74,7 +74,7 @@ def npy(values: np.ndarray) -> bytes:
 def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Named arrays in numpy's file format, compressed."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # numpy's keywords are typed as its one flag
     return buffer.getvalue()
 
 

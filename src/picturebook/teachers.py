@@ -54,8 +54,8 @@ class Frozen(nn.Module):
         return super().train(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen":
-        self.module._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.module._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch has no types here
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch has no types here
         return self
 
 

@@ -23,7 +23,7 @@ def pictures(labels: np.ndarray, *, seed: int = 0, **more: Any) -> AuditData:
     tokens = 0.1 * torch.randn(len(labels), 3, K + 1, generator=generator)
     tokens[torch.arange(len(labels)), :, torch.from_numpy(labels)] += 3
     own = as_queries(torch.eye(K)[torch.from_numpy(labels)])
-    return AuditData(**({"tokens": tokens, "labels": labels, "classes": ("a", "b", "c", "d"), "own": own} | more))  # type: ignore[arg-type]
+    return AuditData(**({"tokens": tokens, "labels": labels, "classes": ("a", "b", "c", "d"), "own": own} | more))
 
 
 def sees(positions: Tensor, tokens: Tensor, texts: Queries | None) -> Tensor:
@@ -42,4 +42,4 @@ def even(num: int) -> np.ndarray:
 
 
 def run(answer: Answer, data: AuditData, kind: Kind, **more: Any) -> Audit:
-    return audit_teacher(answer, data, **({"kind": kind, "temperature": 4.0, "num_noise": 500} | more))  # type: ignore[arg-type]
+    return audit_teacher(answer, data, **({"kind": kind, "temperature": 4.0, "num_noise": 500} | more))

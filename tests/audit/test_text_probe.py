@@ -64,7 +64,7 @@ def audited(**more: object) -> AuditData:
         labels=labels,
         classes=("ant", "bee", "cow", "dog"),
         own=Queries(own[:, None], torch.ones(40, 1, dtype=torch.bool)),
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

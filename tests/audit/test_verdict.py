@@ -50,7 +50,7 @@ BLIND = Evidence(
 def test_words_that_may_come_from_the_label_are_judged_by_what_they_decide(
     kind: Kind, changes: dict[str, float], verdict: str, words: str
 ) -> None:
-    given, reasons = judge(replace(CLEAN, kind=kind, **changes))  # type: ignore[arg-type]
+    given, reasons = judge(replace(CLEAN, kind=kind, **changes))
     assert given == verdict
     assert words in " ".join(reasons)
     assert ("S1, S2 and S3" in reasons[-1]) == (verdict == "FAIL")
@@ -90,7 +90,7 @@ def test_label_blind_words_pass_however_much_they_are_read(blindness: str) -> No
     ],
 )
 def test_label_blind_words_warn_while_something_is_missing(changes: dict[str, object], words: str) -> None:
-    verdict, reasons = judge(replace(BLIND, **changes))  # type: ignore[arg-type]
+    verdict, reasons = judge(replace(BLIND, **changes))
     assert verdict == "WARN"
     assert words in reasons[0]
 
@@ -105,6 +105,6 @@ def test_label_blind_words_warn_while_something_is_missing(changes: dict[str, ob
     ],
 )
 def test_label_blind_words_fail_where_they_know_the_label(changes: dict[str, object], verdict: str) -> None:
-    given, reasons = judge(replace(BLIND, **changes))  # type: ignore[arg-type]
+    given, reasons = judge(replace(BLIND, **changes))
     assert given == verdict
     assert (reasons[-1].startswith("Label-privileged")) == (verdict == "FAIL")

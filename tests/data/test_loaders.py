@@ -19,7 +19,7 @@ def maker(pictures: Pictures, seed: int = 0) -> ViewMaker:
 
 def batches(pictures: Pictures, rows: np.ndarray, **changes: object) -> TrainingBatches:
     settings = {"batch_size": 7, "epochs": 3, "num_views": 3, "seed": 0, "with_images": False}
-    return TrainingBatches(maker(pictures), rows, **{**settings, **changes})  # type: ignore[arg-type]
+    return TrainingBatches(maker(pictures), rows, **{**settings, **changes})
 
 
 def pairs(found: list[Batch]) -> list[tuple[int, int]]:
@@ -67,7 +67,7 @@ def test_a_step_is_a_function_of_its_number(toy_pictures: Pictures, rows: np.nda
             assert torch.equal(again.ids, straight[step].ids)
             assert torch.equal(again.views, straight[step].views)
             assert again.images is not None
-            assert torch.equal(again.images, straight[step].images)  # type: ignore[arg-type]
+            assert torch.equal(again.images, straight[step].images)
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -130,9 +130,9 @@ def test_labels_and_images_are_the_pictures_own(toy_pictures: Pictures, rows: np
     assert batch.labels.tolist() == toy_pictures.labels[places].tolist()
     assert batch.images is not None
     alone = maker(toy_pictures).batch(np.array(places[2:3]), batch.views.numpy()[2:3])
-    assert torch.equal(alone.images, batch.images[2:3])  # type: ignore[arg-type]
+    assert torch.equal(alone.images, batch.images[2:3])
     other = maker(toy_pictures, seed=1).batch(np.array(places), batch.views.numpy())
-    assert not torch.equal(other.images, batch.images)  # type: ignore[arg-type]
+    assert not torch.equal(other.images, batch.images)
 
 
 def test_without_images_the_rest_is_the_same(toy_pictures: Pictures, rows: np.ndarray) -> None:

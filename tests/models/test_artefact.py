@@ -102,8 +102,8 @@ def test_timms_transform_feeds_the_model_what_the_encoder_would_see(students: Pa
 def test_a_run_folder_gives_architecture_or_weights(students: Path, tmp_path: Path) -> None:
     save_student(trained_student("vit_avg"), tmp_path / "student", label_names=NAMES)
     settings = {"num_classes": 3, "image_size": 32, "seed": 9}
-    loaded = create_image_encoder(str(tmp_path), pretrained=True, **settings)  # type: ignore[arg-type]
-    fresh = create_image_encoder(str(tmp_path), **settings)  # type: ignore[arg-type]
+    loaded = create_image_encoder(str(tmp_path), pretrained=True, **settings)
+    fresh = create_image_encoder(str(tmp_path), **settings)
     assert loaded.model_args == fresh.model_args == trained_student("vit_avg").model_args
     assert weights_fingerprint(loaded) == weights_fingerprint(trained_student("vit_avg"))
     assert weights_fingerprint(fresh) != weights_fingerprint(loaded)

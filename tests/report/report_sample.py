@@ -5,7 +5,7 @@ from picturebook.report import Arm, Attention, Curve, Report
 
 def arm(name: str = "student", **changes: object) -> Arm:
     values = {"label": f"The {name}", "accuracy": 0.6, "low": 0.55, "high": 0.65, "nll": 1.2, "ece": 0.04, "seconds": 75.0}
-    return Arm(**{"name": name, "num_test": 1200, **values, **changes})  # type: ignore[arg-type]
+    return Arm(**{"name": name, "num_test": 1200, **values, **changes})
 
 
 def attention(seed: int = 0, **changes: object) -> Attention:
@@ -16,7 +16,7 @@ def attention(seed: int = 0, **changes: object) -> Attention:
         "text": "a red apple",
         "weights": weights / weights.sum(),
     }
-    return Attention(**{**values, "label": "fruit", "prediction": "fruit", "probability": 0.9, **changes})  # type: ignore[arg-type]
+    return Attention(**{**values, "label": "fruit", "prediction": "fruit", "probability": 0.9, **changes})
 
 
 def curve(name: str = "student", end: float = 0.6) -> Curve:
@@ -38,4 +38,4 @@ def report(**changes: object) -> Report:
         "notes": ("One seed.",),
         "credits": "Pictures: toys.",
     }
-    return Report(**{**values, **changes})  # type: ignore[arg-type]
+    return Report(**{**values, **changes})

@@ -18,7 +18,7 @@ def words(svg: str) -> list[str]:
 
 
 def draw(*curves: Curve, quantity: str = "accuracy", labels: dict[str, str] | None = None) -> str:
-    return learning_curves(curves, name="figure", title="Title", quantity=quantity, labels=labels or {})  # type: ignore[arg-type]
+    return learning_curves(curves, name="figure", title="Title", quantity=quantity, labels=labels or {})
 
 
 @pytest.mark.parametrize(

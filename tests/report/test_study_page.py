@@ -35,7 +35,7 @@ def report(**changes: object) -> StudyReport:
         commands=("picturebook compare STUDY.toml",),
         notes=("Last epoch.",),
     )
-    return replace(whole, **changes)  # type: ignore[arg-type]
+    return replace(whole, **changes)
 
 
 def words(svg: str) -> list[str]:

@@ -13,7 +13,7 @@ FINGERPRINT = {"teacher": "t1", "views": "v1", "classes": "c1"}
 
 def start(folder: Path, **changes: object) -> PackedWriter:
     settings = {"ids": IDS, "num_views": 2, "record": (3,), "dtype": np.float16, "fingerprint": FINGERPRINT}
-    return PackedWriter.start(folder, **{**settings, **changes})  # type: ignore[arg-type]
+    return PackedWriter.start(folder, **{**settings, **changes})
 
 
 def record(ids: np.ndarray, views: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def test_an_interrupted_writing_computes_only_what_is_missing(tmp_path: Path) ->
 def test_a_part_of_something_else_is_begun_anew(tmp_path: Path, changes: dict[str, object]) -> None:
     fill(start(tmp_path / "store"))
     ids, _ = start(tmp_path / "store", **changes).missing()
-    assert len(ids) == 4 * int(changes.get("num_views", 2))  # type: ignore[call-overload]
+    assert len(ids) == 4 * int(changes.get("num_views", 2))
 
 
 def test_a_part_without_a_header_is_begun_anew(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_the_wider_interval_is_the_interval(tmp_path: Path) -> None:
         assert row.pictures_interval is not None
         widths = {"seeds": np.ptp(row.seeds_interval), "groups": np.ptp(row.pictures_interval)}
         assert row.interval == max(widths, key=lambda name: widths[name])
-        assert row.high - row.low == pytest.approx(max(widths.values()))  # type: ignore[operator]
+        assert row.high - row.low == pytest.approx(max(widths.values()))
 
 
 def test_pictures_are_paired_by_id_so_their_order_does_not_matter(tmp_path: Path) -> None:

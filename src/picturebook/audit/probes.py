@@ -138,7 +138,7 @@ def noise_probes(inquiry: Inquiry, num: int) -> tuple[Probe, Probe, Probe]:
     shares = []
     for source in sources.values():
         classes, positions, texts = _balanced(inquiry, num, rng)
-        logits = inquiry.asker.ask(positions, lambda part, source=source: source(part.stop - part.start), texts)  # type: ignore[misc]
+        logits = inquiry.asker.ask(positions, lambda part, source=source: source(part.stop - part.start), texts)  # type: ignore[misc]  # mypy does not infer a lambda's default
         share = share_interval(says(logits, classes))
         assert share is not None  # two noise pictures at least
         shares.append(share)

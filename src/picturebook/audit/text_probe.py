@@ -63,11 +63,11 @@ def _fit(inputs: Tensor, targets: Tensor, num_classes: int, penalty: float) -> T
     def loss() -> Tensor:
         solver.zero_grad()
         value = functional.cross_entropy(inputs @ weights, targets) + penalty / 2 * weights.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return value
 
     with torch.enable_grad():
-        solver.step(loss)  # type: ignore[no-untyped-call]
+        solver.step(loss)  # type: ignore[no-untyped-call]  # torch has no types here
     return weights.detach()
 
 

@@ -39,7 +39,7 @@ MAX_KEYWORDS = 5
 _VISIBLE_ALPHA = 8
 _LOOKALIKE_DISTANCE = 0.03
 _PERSON_WORDS = frozenset(
-    "man men woman women person people mr mrs mx male female boy girl prince princess santa claus".split()  # noqa: SIM905
+    "man men woman women person people mr mrs mx male female boy girl prince princess santa claus".split()  # noqa: SIM905 (read as words)
 )
 
 Record = Mapping[str, Any]

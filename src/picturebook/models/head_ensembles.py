@@ -35,7 +35,7 @@ class Experts(nn.Module):
 
     @property
     def heads(self) -> list[Head]:
-        return list(self._heads)  # type: ignore[arg-type]
+        return list(self._heads)  # type: ignore[arg-type]  # a ModuleList forgets what it holds
 
     def forward(
         self, tokens: Float[Tensor, "batch tokens token_width"], texts: Queries | None = None, *, with_attention: bool = False
@@ -67,7 +67,7 @@ class FoldedHead(nn.Module):
 
     @property
     def folds(self) -> list[Experts]:
-        return list(self._folds)  # type: ignore[arg-type]
+        return list(self._folds)  # type: ignore[arg-type]  # a ModuleList forgets what it holds
 
     def forward(
         self,
