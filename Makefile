@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test check clean
+.PHONY: demo test test-browser check docs clean
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,11 +21,20 @@ demo: $(VENV)/.demo  ## teacher, student and baselines on real pictures and word
 test: $(VENV)/.dev  ## every test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+test-browser: $(VENV)/.dev  ## pages in a real Chromium, Debian's, which root gets from apt where it is missing
+	@command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium; \
+	  else echo "There is no chromium: install it (apt-get install chromium, as root), or put one in PATH." >&2; exit 1; fi; }
+	$(BIN)/python -m pytest -m browser tests/browser
+
 check: $(VENV)/.dev  ## lint, format, types, layers
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+docs: $(VENV)/.dev  ## the site into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## what the commands above made, but not the runs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

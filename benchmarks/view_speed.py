@@ -17,7 +17,7 @@ from picturebook.data.views import ViewOptions, evaluation_views, training_views
 
 CASES = [(64, 64, 64), (64, 64, 128), (32, 32, 64), (32, 32, 128), (64, 32, 128)]
 """(canvas side, view side, batch)."""
-NUM_UNIFORMS = 17
+NUM_UNIFORMS = 32
 
 
 def microseconds(call: Callable[[], object], batch: int) -> float:

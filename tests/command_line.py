@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -129,6 +130,15 @@ class CommandLine:
         answer = self("train", self.run_file)
         assert answer.code == 0, answer
         return self.folder / "run"
+
+    @cached_property
+    def exported(self) -> Path:
+        """A copy of `run` from which an ONNX file was exported; the run itself stays as training left it."""
+        copy = self.folder / "exported"
+        shutil.copytree(self.run, copy)
+        answer = self("export", copy, "--to", "onnx")
+        assert answer.code == 0, answer
+        return copy
 
 
 @cache

@@ -37,7 +37,9 @@ VIT = {
     "model_args": {"patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2},
     "image_size": 16,
 }
-RECIPE_CASES = ("supervised", "distil", "classifier", "born_again", "bank", "own", "learned", "linear")
+RECIPE_CASES = ("supervised", "be_your_own_teacher", "distil", "classifier", "born_again", "bank", "own", "learned", "linear")
+PAIR_CASES = ("align", "clip", "siglip")
+"""Cases that learn pictures with their texts first."""
 NO_WORDS = {"text": {"source": "none"}}
 
 Settings = dict[str, Any]
@@ -126,12 +128,15 @@ def unlabelled_pictures(unlabelled_data: Path, toy_cache: Path) -> Pictures:
 
 @pytest.fixture(scope="session")
 def toy_text_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_text_encoder(tmp_path_factory.mktemp("text-encoder"))
+
+
+def write_toy_text_encoder(root: Path) -> Path:
     """A sentence-transformers folder: a random BERT of 2 layers and width 16 under mean pooling."""
     from sentence_transformers import SentenceTransformer
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    root = tmp_path_factory.mktemp("text-encoder")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "photo", "of", "one", "two", "three", ".", *CLASSES]
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     model = BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=32, **sizes))
@@ -186,11 +191,37 @@ def recipe_settings(toy_settings: Settings, toy_text_encoder: Path) -> Callable[
             settings = merged(settings, change)
         return settings
 
+    def pairs(recipe: str, *changes: Settings) -> Settings:
+        settings = {"recipe": recipe, "student": VIT, "pretrain": {"epochs": 2, "batch_size": 16}, "embedding_width": 8}
+        for change in changes:
+            settings = merged(settings, change)
+        return settings
+
+    frozen = {"text_tower": {"text_encoder": str(toy_text_encoder)}}
+    trained = {"text_tower": {"kind": "trained", "width": 16, "depth": 1, "num_heads": 2, "length": 6}}
+    of_classes = {"text": {"source": "classes", "kind": "privileged"}}
     cases = {
+        "align": pairs("align", trained, {"noise": {"word_dropout": 0.2}, "probe": {"finish": "linear_probe"}}),
+        "clip": pairs("clip", frozen),
+        "siglip": pairs("siglip", frozen, of_classes),
+        "coca": {
+            "recipe": "coca",
+            "student": VIT,
+            "pretrain": {"epochs": 2, "batch_size": 16},
+            "captioner": {"width": 16, "num_heads": 2, "num_layers": 2, "caption_queries": 3, "length": 8},
+        },
         "supervised": {"recipe": "supervised"},
         "distil": merged(head_training, {"recipe": "distil"}),
         "classifier": {"recipe": "distil", "teacher": {"head": "classifier"}},
+        "be_your_own_teacher": {"recipe": "be_your_own_teacher"},
+        "dino": {
+            "recipe": "dino",
+            "pretrain": {"epochs": 2, "batch_size": 16},
+            "crops": {"local_size": 8, "local_crops": 2},
+            "head": {"prototypes": 16, "hidden": 16, "bottleneck": 8},
+        },
         "born_again": {"recipe": "born_again"},
+        "noisy_student": {"recipe": "noisy_student", "data": {"supervision": {"labelled_share": 0.5}}},
         "bank": image_text("bank", words),
         "own": image_text("own", words, {"text": {"source": "column", "kind": "label_blind"}}),
         "learned": image_text("learned", NO_WORDS),

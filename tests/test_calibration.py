@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from picturebook.calibration import MAX_WEIGHT, MIN_WEIGHT, fit_weights
+from picturebook.calibration import MAX_WEIGHT, MIN_WEIGHT, fit_temperature, fit_weights
 
 
 def drawn(logits: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -51,3 +51,16 @@ def test_an_expert_that_only_misleads_gets_the_lowest_weight_and_one_that_is_alw
 def test_no_rows_and_other_numbers_of_rows_are_refused(shape: tuple[int, ...], rows: int) -> None:
     with pytest.raises((ValueError, TypeError)):
         fit_weights(np.zeros(shape), np.zeros(rows, dtype=np.int64))
+
+
+def test_a_temperature_is_the_best_on_a_grid() -> None:
+    logits = np.random.default_rng(5).normal(size=(2_000, 4)) * 3
+    labels = drawn(logits / 2.5)
+    found = fit_temperature(logits.astype(np.float32), labels)
+    assert found == pytest.approx(2.5, rel=0.1)
+    assert nll(logits / found, labels) <= min(nll(logits / grid, labels) for grid in np.geomspace(0.1, 40, 200)) + 1e-9
+
+
+def test_a_temperature_of_answers_that_are_all_right_is_one() -> None:
+    logits = np.random.default_rng(6).normal(size=(50, 3))
+    assert fit_temperature(logits, logits.argmax(axis=1)) == 1.0

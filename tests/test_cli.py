@@ -10,8 +10,9 @@ import pytest
 
 from command_line import CLASSES, CommandLine, contents, write_pictures, write_table
 from picturebook import __version__
-from picturebook.config import load_options
+from picturebook.config import RECIPES, load_options
 from picturebook.errors import OptionError
+from picturebook.objectives import OBJECTIVES
 from picturebook.runs import read_json
 
 
@@ -89,6 +90,7 @@ def test_training_leaves_a_whole_run_and_says_its_numbers(picturebook: CommandLi
     run = picturebook.run
     assert {path.name for path in run.iterdir()} == {
         "run.toml",
+        "checksums.json",
         "classes.json",
         "provenance.json",
         "metrics.jsonl",
@@ -222,8 +224,8 @@ def test_a_half_written_run_is_refused_with_how_to_go_on(picturebook: CommandLin
 
 def test_list_recipes_objectives_and_texts(picturebook: CommandLine) -> None:
     names = {
-        "recipes": {"born_again", "distil", "image_text", "supervised"},
-        "objectives": {"image_text", "soft_targets", "supervised"},
+        "recipes": set(RECIPES),
+        "objectives": set(OBJECTIVES),
         "texts": {"classes", "column", "descriptions", "none"},
     }
     for what, expected in names.items():
@@ -235,8 +237,9 @@ def test_list_recipes_objectives_and_texts(picturebook: CommandLine) -> None:
 
 
 def test_list_models_takes_a_pattern(picturebook: CommandLine) -> None:
-    listed = picturebook("list", "models", "resnet1*t").out.split()
-    assert listed == ["resnet10t", "resnet14t"]
+    assert picturebook("list", "models", "resnet1[04]t").out.split() == ["resnet10t", "resnet14t"]
+    own = picturebook("list", "models", "wide_resnet28_4").out.split(maxsplit=1)
+    assert own == ["wide_resnet28_4", "picturebook's own: timm knows it after `import picturebook.models`\n"]
     assert strict_json(picturebook("list", "models", "package:*", "--json").out).keys() == {"package:efficientnet-lite0"}
 
 

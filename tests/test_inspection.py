@@ -103,34 +103,71 @@ def test_a_run_says_what_it_holds(picturebook: CommandLine) -> None:
     assert found["accuracy"]["student, test"] == f"{100 * test['accuracy']:.1f} % of {test['num']}"
     assert (found["seed"], found["epochs logged"]) == (0, 1)
     assert sum(found["rows"].values()) == 36
+    assert found["files verified"] == 9
     table = picturebook("inspect", picturebook.run)
     assert found["student"] in table.out
     assert found["student weights"] in table.out
 
 
-def test_a_run_with_broken_weights_is_refused(picturebook: CommandLine, run: Path) -> None:
-    weights = run / "student" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    assert str(run / "student") in picturebook.refusal("inspect", run)
+def broken(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    path.write_bytes({"cut off": content[:-5], "empty": b"", "changed": bytes([content[0] ^ 1]) + content[1:]}[how])
 
 
-def test_a_run_without_weights_is_refused(picturebook: CommandLine, run: Path) -> None:
-    (run / "student" / "model.safetensors").unlink()
-    assert "model.safetensors is missing" in picturebook.refusal("inspect", run)
+@pytest.mark.parametrize("how", ["cut off", "empty", "changed"])
+@pytest.mark.parametrize(
+    "name", ["student/model.safetensors", "student/config.json", "classes.json", "provenance.json", "predictions.npz", "run.toml"]
+)
+def test_a_run_with_a_broken_file_is_refused_by_its_checksums(picturebook: CommandLine, run: Path, name: str, how: str) -> None:
+    broken(run / name, how)
+    sentence = picturebook.refusal("inspect", run)
+    assert f"{run} is damaged: {name}" in sentence
+    assert "--resume" in sentence
 
 
-def test_a_run_with_other_class_names_is_refused(picturebook: CommandLine, run: Path) -> None:
-    (run / "classes.json").write_text('["apple", "leaf", "sea"]')
-    assert "has other class names than" in picturebook.refusal("inspect", run)
-
-
-@pytest.mark.parametrize("name", ["classes.json", "provenance.json"])
+@pytest.mark.parametrize("name", ["student/model.safetensors", "classes.json", "provenance.json"])
 def test_a_run_without_one_of_its_files_is_refused(picturebook: CommandLine, run: Path, name: str) -> None:
     (run / name).unlink()
-    assert f"{run / name} is missing" in picturebook.refusal("inspect", run)
+    assert f"{name} is missing" in picturebook.refusal("inspect", run)
+
+
+def test_a_damaged_run_is_made_again_and_is_the_same(picturebook: CommandLine, run: Path) -> None:
+    before = (run / "student" / "model.safetensors").read_bytes()
+    broken(run / "student" / "model.safetensors", "changed")
+    settings = run / "run.toml"
+    settings.write_text(settings.read_text().replace(str(picturebook.run), str(run)))
+    answer = picturebook("train", settings, "--resume")
+    assert f"{run} is damaged: run.toml" in " ".join(answer.remarks.split())
+    assert (run / "student" / "model.safetensors").read_bytes() == before
+    assert picturebook("inspect", run).code == 0
+
+
+# ---- a run from before there were checksums ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old_run(run: Path) -> Path:
+    (run / "checksums.json").unlink()
+    return run
+
+
+def test_an_old_run_says_that_it_has_none(picturebook: CommandLine, old_run: Path) -> None:
+    found = json.loads(picturebook("inspect", old_run, "--json").out)
+    assert found["files verified"].startswith("none: the run is from before")
+
+
+def test_an_old_run_with_broken_weights_is_refused(picturebook: CommandLine, old_run: Path) -> None:
+    weights = old_run / "student" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert str(old_run / "student") in picturebook.refusal("inspect", old_run)
+
+
+def test_an_old_run_with_other_class_names_is_refused(picturebook: CommandLine, old_run: Path) -> None:
+    (old_run / "classes.json").write_text('["apple", "leaf", "sea"]')
+    assert "has other class names than" in picturebook.refusal("inspect", old_run)
 
 
 @pytest.mark.parametrize("name", ["classes.json", "provenance.json", "results.json"])
-def test_a_run_with_half_a_file_is_refused(picturebook: CommandLine, run: Path, name: str) -> None:
-    (run / name).write_bytes((run / name).read_bytes()[:-5])
-    assert f"{run / name} is not whole" in picturebook.refusal("inspect", run)
+def test_an_old_run_with_half_a_file_is_refused(picturebook: CommandLine, old_run: Path, name: str) -> None:
+    (old_run / name).write_bytes((old_run / name).read_bytes()[:-5])
+    assert f"{old_run / name} is not whole" in picturebook.refusal("inspect", old_run)

@@ -1,10 +1,9 @@
-import json
 from pathlib import Path
 
 import pytest
 
 from picturebook.errors import RunError
-from picturebook.runs import RunFolder, atomic_folder, read_json, write_atomically, write_json
+from picturebook.runs import RunFolder, read_json, write_json
 
 
 @pytest.fixture
@@ -108,49 +107,75 @@ def test_a_resumed_stage_drops_only_its_own_later_lines(folder: RunFolder) -> No
     assert folder.read_metrics()[-1]["again"]
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "deep" / "file"
-    write_atomically(path, b"old")
-
-    def broken(handle: int) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr("os.fsync", broken)
-    with pytest.raises(RunError, match=r"file cannot be written \(no space left\)"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+@pytest.mark.parametrize("kept", [0, 1, 7])
+def test_settings_that_were_cut_off_are_written_again(folder: RunFolder, kept: int) -> None:
+    folder.settings.write_text("seed = 0\n"[:kept])
+    folder.start(resume=True, resolved="seed = 0\n")
+    assert folder.settings.read_text() == "seed = 0\n"
 
 
-def test_an_atomic_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "state"
-    with atomic_folder(target) as new:
-        (new / "a").write_text("1")
-        assert not target.exists()
-
-    def interrupted() -> None:
-        with atomic_folder(target) as new:
-            (new / "b").write_text("2")
-            raise RuntimeError("interrupted")
-
-    with pytest.raises(RuntimeError, match="interrupted"):
-        interrupted()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
-    assert [entry.name for entry in target.iterdir()] == ["a"]
-    with atomic_folder(target) as new:
-        (new / "c").write_text("3")
-    assert [entry.name for entry in target.iterdir()] == ["c"]
+@pytest.fixture
+def closed(folder: RunFolder) -> RunFolder:
+    (folder.path / "student").mkdir()
+    (folder.path / "student" / "weights").write_bytes(b"0123456789")
+    write_json(folder.classes, ["ape", "bat"])
+    folder.stage("student")
+    (folder.exported / "timm").mkdir(parents=True)
+    (folder.exported / "timm" / "weights").write_bytes(b"0123456789")
+    folder.close({"models": {}})
+    return folder
 
 
-def test_json_goes_and_comes(tmp_path: Path) -> None:
-    write_json(tmp_path / "value.json", {"name": "Blåbær", "values": [1, 2.5, None]})
-    assert read_json(tmp_path / "value.json") == {"name": "Blåbær", "values": [1, 2.5, None]}
-    assert "Blåbær" in (tmp_path / "value.json").read_text(encoding="utf-8")
+def test_a_closed_run_knows_its_files(closed: RunFolder) -> None:
+    assert closed.finished
+    assert closed.damage() is None
+    assert RunFolder.open(closed.path) == closed
+    expected = ["classes.json", "results.json", "run.toml", "student/weights"]
+    assert sorted(read_json(closed.path / "checksums.json")) == expected
 
 
-def test_json_that_is_missing_or_broken_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is missing"):
-        read_json(tmp_path / "value.json")
-    (tmp_path / "value.json").write_text(json.dumps({"a": 1})[:-1])
-    with pytest.raises(RunError, match="is not whole"):
-        read_json(tmp_path / "value.json")
+@pytest.mark.parametrize("name", ["classes.json", "results.json", "run.toml", "student/weights", "checksums.json"])
+def test_a_file_that_was_cut_off_unmakes_a_run(closed: RunFolder, name: str) -> None:
+    file = closed.path / name
+    file.write_bytes(file.read_bytes()[:-3])
+    assert not closed.finished
+    with pytest.raises(RunError, match=rf"is damaged: {name} .*Make it again with .* --resume"):
+        RunFolder.open(closed.path)
+    closed.reopen()
+    with pytest.raises(RunError, match="is half written"):
+        RunFolder.open(closed.path)
+
+
+def test_a_file_that_was_changed_is_found_where_all_are_read(closed: RunFolder) -> None:
+    (closed.student / "weights").write_bytes(b"9876543210")
+    assert closed.finished
+    assert closed.damage() == "student/weights does not hold what was written"
+    (closed.student / "weights").unlink()
+    assert not closed.finished
+    assert closed.damage() == "student/weights is missing"
+
+
+def test_what_is_changed_on_purpose_is_noted(closed: RunFolder) -> None:
+    closed.forget_checksum(closed.classes)
+    write_json(closed.classes, ["ape", "bat", "cat"])
+    assert closed.finished
+    closed.note_checksum(closed.classes)
+    assert closed.damage() is None
+    assert "classes.json" in read_json(closed.path / "checksums.json")
+
+
+def test_a_run_from_before_checksums_is_believed(folder: RunFolder) -> None:
+    write_json(folder.results, {})
+    assert folder.finished
+    assert folder.damage() is None
+
+
+def test_what_an_interrupted_write_left_goes_and_nothing_else(folder: RunFolder) -> None:
+    for name in (".student.x1.unfinished/new/weights", "stages/student/.state-1.x2.unfinished/new/a", "stages/student/state-0/a"):
+        (folder.path / name).parent.mkdir(parents=True)
+        (folder.path / name).touch()
+    (folder.path / ".run.toml.x3.unfinished").touch()
+    (folder.path / ".my notes.txt").touch()
+    folder.remove_leftovers()
+    left = sorted(path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file())
+    assert left == [".my notes.txt", "run.toml", "stages/student/state-0/a"]

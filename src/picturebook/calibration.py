@@ -1,7 +1,7 @@
-"""Calibration: how sure a teacher may be, fitted on pictures that did not teach it."""
+"""Calibration: how sure a teacher or a student may be, fitted on pictures that did not teach it."""
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
@@ -39,3 +39,20 @@ def fit_weights(log_probs: Float64[np.ndarray, "experts rows classes"], labels: 
     bounds = [(MIN_WEIGHT, MAX_WEIGHT)] * len(answers)
     fitted = minimize(loss, np.ones(len(answers)), jac=True, bounds=bounds, method="L-BFGS-B")
     return tuple(float(weight) for weight in fitted.x)
+
+
+def fit_temperature(logits: Float[np.ndarray, "rows classes"], labels: Int64[np.ndarray, " rows"]) -> float:
+    """T of temperature scaling (arXiv:1706.04599, section 4.2), with which softmax(logits / T) fits the labels best (likelihood).
+
+    Where the highest logit is always the label's, the likelihood grows for ever as T falls, and says nothing of how sure the
+    answers may be: T is 1 then.
+
+    Args:
+        logits: [n, K], of rows that taught the model nothing.
+        labels: [n], 0 … K − 1.
+
+    Raises:
+        ValueError: no rows, or other numbers of rows and labels.
+    """
+    (weight,) = fit_weights(np.asarray(logits, dtype=np.float64)[None], labels)
+    return 1.0 if weight >= MAX_WEIGHT else 1.0 / weight

@@ -23,9 +23,9 @@ def catalogue(what: str, pattern: str = "*") -> dict[str, str]:
 
 
 def _models() -> dict[str, str]:
-    from picturebook.models.sources import list_image_encoders
+    from picturebook.models.sources import list_image_encoders, note_on
 
-    return {name: "weights that come by pip" if name.startswith("package:") else "" for name in list_image_encoders()}
+    return {name: note_on(name) for name in list_image_encoders()}
 
 
 def _recipes() -> dict[str, str]:
@@ -61,7 +61,18 @@ def _controls() -> dict[str, str]:
 def _settings() -> dict[str, str]:
     """Every recipe's settings by path, with default and help, as their Options classes say them."""
     found: dict[str, str] = {}
-    for name in ("supervised", "distil", "born_again", "image_text"):
+    for name in (
+        "align",
+        "siglip",
+        "clip",
+        "noisy_student",
+        "supervised",
+        "be_your_own_teacher",
+        "dino",
+        "distil",
+        "born_again",
+        "image_text",
+    ):
         _gather(RECIPES[name].options, "", found)
     return found
 

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from picturebook import __version__
+from picturebook.cost_commands import cache, plan
 from picturebook.errors import PicturebookError, RunError
+from picturebook.model_commands import export, predict, report
 
 app = typer.Typer(
     name="picturebook",
@@ -76,24 +78,11 @@ def evaluate(
     _print(result.to_dict(), evaluation_table(result), as_json)
 
 
-@app.command()
-def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run or a student folder.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of pictures.")],
-    output_format: Annotated[
-        str | None, typer.Option("--format", help="csv, jsonl or parquet; by default as --out ends.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; by default the terminal (csv and jsonl).")] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Classes per picture.")] = 1,
-) -> None:
-    """Name what is in pictures: `picturebook predict runs/birds photos/ --format jsonl --top 3`."""
-    from picturebook.predict import choose_format, predict_files, write_predictions
-    from picturebook.terminal import Terminal
-
-    chosen = choose_format(output_format, out)
-    with Terminal() as terminal:
-        predictions = predict_files(model, images, top=top, reporter=terminal)
-    write_predictions(predictions, output_format=chosen, out=out, stream=sys.stdout)
+app.command()(predict)
+app.command()(plan)
+app.add_typer(cache, name="cache")
+app.command()(export)
+app.command()(report)
 
 
 @app.command()
@@ -252,6 +241,22 @@ def describe(
     _print(rows, two_columns(rows), as_json)
 
 
+@app.command()
+def serve(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run, or a student folder.")],
+    host: Annotated[str, typer.Option(help="Address to listen at; others than this let the network in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 for any that is free.")] = 8000,
+    max_mb: Annotated[int, typer.Option("--max-mb", help="Megabytes of a picture's file at most.")] = 10,
+) -> None:
+    """Try a model on a page of this machine: `picturebook serve runs/birds`, then open http://127.0.0.1:8000/ (docs/serve.md)."""
+    from picturebook.config import cache_folder
+    from picturebook.serve import serve as serve_run
+    from picturebook.terminal import Terminal
+
+    with Terminal() as terminal:
+        serve_run(run, host=host, port=port, max_mb=max_mb, cache=cache_folder(), reporter=terminal)
+
+
 def _print(value: Any, table: Any, as_json: bool) -> None:
     from picturebook.terminal import show
 
@@ -262,11 +267,11 @@ def _print(value: Any, table: Any, as_json: bool) -> None:
 
 
 def main() -> None:
-    """Run a command; the user's mistakes are one sentence on stderr and exit code 2."""
+    """Run a command; the user's mistakes are one sentence on stderr and exit code 2, being stopped by SIGTERM 75."""
     if "--debug" in sys.argv[1:]:
         app()
     try:
         app()
     except PicturebookError as error:
         typer.echo(f"picturebook: {error}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)

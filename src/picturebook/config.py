@@ -6,6 +6,7 @@ A new recipe is one file in `recipes/` and one line in RECIPES.
 import os
 import tomllib
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,17 +16,32 @@ import tomlkit
 
 from picturebook.audit import Audit
 from picturebook.data.texts import TextOptions
-from picturebook.engine import build_accelerator, on_first_process
+from picturebook.engine import build_accelerator, check_trackers, finish_tracking, on_first_process, sigterm_raises
 from picturebook.errors import OptionError, PicturebookError, RunError, unknown_name
+from picturebook.locking import folder_held
 from picturebook.models.heads import HeadOptions
 from picturebook.options import apply_override, validate
-from picturebook.recipes import born_again, distil, image_text, supervised
+from picturebook.recipes import (
+    align,
+    be_your_own_teacher,
+    born_again,
+    clip,
+    coca,
+    dino,
+    distil,
+    image_text,
+    noisy_student,
+    own,
+    siglip,
+    supervised,
+)
 from picturebook.recipes.audit_run import audit_finished, control_interval
 from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.words import Words
 from picturebook.runs import RunFolder
 from picturebook.types import Reporter, Silence
+from picturebook.writing import disk_errors_told
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +55,16 @@ class Recipe:
 
 
 RECIPES = {
+    "align": Recipe(align.AlignRecipe, align.run, align.check),
+    "be_your_own_teacher": Recipe(be_your_own_teacher.OwnTeacherRecipe, be_your_own_teacher.run),
     "born_again": Recipe(born_again.BornAgainRecipe, born_again.run, born_again.check),
+    "clip": Recipe(clip.ClipRecipe, clip.run, clip.check),
+    "coca": Recipe(coca.CocaRecipe, coca.run, coca.check),
+    "dino": Recipe(dino.DinoRecipe, dino.run),
     "distil": Recipe(distil.DistilRecipe, distil.run, distil.check),
     "image_text": Recipe(image_text.ImageTextRecipe, image_text.run, image_text.check),
+    "noisy_student": Recipe(noisy_student.NoisyStudentRecipe, noisy_student.run, noisy_student.check),
+    "siglip": Recipe(siglip.SiglipRecipe, siglip.run, siglip.check),
     "supervised": Recipe(supervised.SupervisedRecipe, supervised.run, supervised.check),
 }
 
@@ -78,6 +101,8 @@ def parse_options(settings: dict[str, Any], *, source: str) -> RecipeOptions:
     name = settings.get("recipe")
     if not isinstance(name, str):
         raise OptionError(f"{source}: need recipe = one of {', '.join(sorted(RECIPES))}, got {name!r}.")
+    if name == own.NAME:
+        raise OptionError(f"{source}: the objective of this run was written in Python: train with picturebook.train(…) again.")
     if name not in RECIPES:
         raise OptionError(f"{source}: {unknown_name('recipe', name, RECIPES)}")
     return validate(RECIPES[name].options, settings, source=source)
@@ -88,33 +113,57 @@ def dump_options(options: RecipeOptions) -> str:
     return tomlkit.dumps(_without_none(options.model_dump(mode="json")))
 
 
-def run_recipe(options: RecipeOptions, *, resume: bool = False, reporter: Reporter | None = None) -> RunFolder:
+def run_recipe(
+    options: RecipeOptions, *, resume: bool = False, reporter: Reporter | None = None, recipe: Recipe | None = None
+) -> RunFolder:
     """Run a recipe into its folder; a finished run that is resumed is left as it is.
 
+    `recipe` is one that no settings name, for an objective of the caller's own; by default it is the settings'.
+
     Raises:
+        InterruptionError: SIGTERM came; the run can be resumed.
         PicturebookError: settings, data or models do not allow it.
     """
-    recipe = RECIPES[options.model_dump()["recipe"]]
+    recipe = recipe or RECIPES[options.recipe]
     column = recipe.check(options)
-    accelerator = build_accelerator(device=options.device, precision=options.precision)
+    check_trackers(options.track)
+    folder = RunFolder(Path(options.out))
+    accelerator = build_accelerator(
+        device=options.device, precision=options.precision, trackers=options.track, tracking=folder.tracking
+    )
     if reporter is None or not accelerator.is_main_process:
         reporter = Silence()
-    folder = RunFolder(Path(options.out))
     if resume and not folder.path.exists():
         reporter.say(f"There is nothing to go on with in {folder.path}: a new run starts.")
-    on_first_process(accelerator, partial(folder.start, resume=resume, resolved=dump_options(options)))
-    if folder.finished:
-        folder.discard_stages()
-        reporter.say(f"{folder.path} is finished already.")
-        return folder
-    try:
-        stages = Stages(options, folder, accelerator, cache=cache_folder(options), text_column=column, reporter=reporter)
-        recipe.run(stages, options)
-    except PicturebookError:
-        if accelerator.is_main_process:
-            folder.discard_if_untouched()
-        raise
+    with ExitStack() as held, disk_errors_told(folder.path):
+        on_first_process(
+            accelerator, partial(_start, folder, held, resume=resume, resolved=dump_options(options), reporter=reporter)
+        )
+        if folder.finished:
+            folder.discard_stages()
+            reporter.say(f"{folder.path} is finished already.")
+            return folder
+        held.callback(finish_tracking, accelerator)
+        try:
+            with sigterm_raises():
+                stages = Stages(options, folder, accelerator, cache=cache_folder(options), text_column=column, reporter=reporter)
+                recipe.run(stages, options)
+        except PicturebookError:
+            if accelerator.is_main_process:
+                folder.discard_if_untouched()
+            raise
     return folder
+
+
+def _start(folder: RunFolder, held: ExitStack, *, resume: bool, resolved: str, reporter: Reporter) -> None:
+    """Hold the folder for this run alone and begin it, or look at what an earlier try left."""
+    if folder.path.is_dir() or not folder.path.exists():
+        held.enter_context(folder_held(folder.path))
+    folder.start(resume=resume, resolved=resolved)
+    folder.remove_leftovers()
+    if folder.results.is_file() and (wrong := folder.damage()):
+        reporter.say(f"{folder.path} is damaged: {wrong}. It is made again.")
+        folder.reopen()
 
 
 def audit_run(path: Path, *, class_mean: Path | None = None, shuffled: Path | None = None, reporter: Reporter) -> Audit:
@@ -144,7 +193,11 @@ def audit_run(path: Path, *, class_mean: Path | None = None, shuffled: Path | No
         teacher = options.teacher
         text, head, text_encoder, claims = options.text, teacher.head, teacher.text_encoder, image_text.claims_of(options)
     words = Words(stages, text, head, text_encoder=text_encoder)
-    return audit_finished(stages, options.teacher, words, replace(claims, controls=controls))
+    with folder_held(folder.path):
+        folder.forget_checksum(folder.audit)
+        found = audit_finished(stages, options.teacher, words, replace(claims, controls=controls))
+        folder.note_checksum(folder.audit)
+    return found
 
 
 def cache_folder(options: RecipeOptions | None = None) -> Path:

@@ -7,7 +7,8 @@
     ├── ModelError              an encoder, student or artefact cannot be found or does not fit
     ├── TrainingError           a training cannot go on: its loss is not finite, or it was started with other processes
     ├── StoreError              a stored array is missing, incomplete or belongs to something else
-    └── RunError                a run folder exists, is missing or is half written
+    ├── RunError                a run folder exists, is missing or is half written
+    └── InterruptionError       exit code 75: stopped from outside, and can go on
 
 A message says what was expected, what came, and what to do.
 """
@@ -18,6 +19,9 @@ from difflib import get_close_matches
 
 class PicturebookError(Exception):
     """Base of every error that the user can mend."""
+
+    exit_code = 2
+    """Of a command that ends so."""
 
 
 class OptionError(PicturebookError):
@@ -46,6 +50,13 @@ class StoreError(PicturebookError):
 
 class RunError(PicturebookError):
     """A run folder exists already, is missing or is half written."""
+
+
+class InterruptionError(PicturebookError):
+    """The work was stopped from outside; what was done is kept."""
+
+    exit_code = 75
+    """EX_TEMPFAIL of sysexits.h: try again later."""
 
 
 def unknown_name(kind: str, name: str, names: Iterable[str]) -> str:

@@ -3,21 +3,24 @@
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from picturebook.calibration import fit_temperature
 from picturebook.data.findings import quantity
 from picturebook.data.images import open_rgb
 from picturebook.data.loaders import evaluation_batches
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
-from picturebook.errors import ModelError, OptionError, unknown_name
+from picturebook.errors import ModelError, OptionError, RunError, unknown_name
 from picturebook.metrics import Evaluation, evaluate_logits
-from picturebook.models.artefact import load_student, read_canvas_size, timm_model_and_transform
+from picturebook.models.artefact import load_student, read_canvas_size, read_temperature, timm_model_and_transform
 from picturebook.models.image_encoders import ImageEncoder
 from picturebook.options import validate
 from picturebook.runs import RunFolder
@@ -85,6 +88,17 @@ class Classifier:
     """What it was trained on; None where only the student folder is at hand."""
     train_ids: np.ndarray
     """Ids of the pictures that it was trained on; empty where only the student folder is at hand."""
+    temperature: float | None = None
+    """Fitted on the run's validation pictures; None where there were none, and probabilities are the plain softmax."""
+
+    @torch.no_grad()
+    def probabilities(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
+        """Of RGB images in [0, 1], calibrated where a temperature was fitted."""
+        return self.calibrated(self.encoder(images))
+
+    def calibrated(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+        """The probabilities that logits of the encoder stand for."""
+        return (logits / (self.temperature or 1.0)).softmax(dim=1)
 
 
 def open_classifier(path: Path) -> Classifier:
@@ -98,11 +112,39 @@ def open_classifier(path: Path) -> Classifier:
         encoder, classes = load_student(run.student)
         settings = tomllib.loads(run.settings.read_text(encoding="utf-8"))["data"]
         data = validate(DataOptions, settings, source=str(run.settings))
-        return Classifier(encoder.eval(), classes, data.canvas_size, data, np.load(run.train_ids))
+        if not run.train_ids.is_file():
+            raise RunError(f"{run.train_ids} is missing, so nobody knows what this run was trained on: train again.")
+        return Classifier(encoder.eval(), classes, data.canvas_size, data, np.load(run.train_ids), _temperature(run))
     if not path.is_dir():
         raise ModelError(f"There is no run or student folder {path}.")
     encoder, classes = load_student(path)
-    return Classifier(encoder.eval(), classes, read_canvas_size(path) or encoder.image_size, None, np.empty(0, np.int64))
+    canvas_size = read_canvas_size(path) or encoder.image_size
+    return Classifier(encoder.eval(), classes, canvas_size, None, np.empty(0, np.int64), read_temperature(path))
+
+
+def stored_predictions(run: RunFolder) -> dict[str, np.ndarray]:
+    """The student's logits, labels, ids and groups by split ("val_logits", …), as the run kept them; empty for runs without.
+
+    Raises:
+        RunError: the file is broken.
+    """
+    if not run.predictions.is_file():
+        return {}
+    try:
+        # From memory: numpy leaves the file of a broken archive open.
+        with np.load(BytesIO(run.predictions.read_bytes())) as stored:
+            return dict(stored)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise RunError(f"{run.predictions} is not whole ({error}): run again, or take another run folder.") from None
+
+
+def _temperature(run: RunFolder) -> float | None:
+    """What is kept with the student; runs from before it was kept have the predictions that it is fitted on."""
+    kept = read_temperature(run.student)
+    if kept is not None:
+        return kept
+    stored = stored_predictions(run)
+    return fit_temperature(stored["val_logits"], stored["val_labels"]) if "val_logits" in stored else None
 
 
 def evaluate_folder(model: Path, data: str, *, split: str | None, cache: Path, reporter: Reporter) -> Evaluation:

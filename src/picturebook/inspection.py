@@ -146,11 +146,13 @@ def inspect_target(target: str, *, overrides: Sequence[str], cache: Path, report
 
 
 def inspect_run(run: RunFolder) -> dict[str, Any]:
-    """What a finished run holds; its student is loaded, so that a broken file is found.
+    """What a finished run holds; its files are read and its student is loaded, so that a broken file is found.
 
     Raises:
         RunError, ModelError: a file is missing or broken, or the student's classes are not the run's.
     """
+    if wrong := run.damage():
+        raise RunError(f"{run.path} is damaged: {wrong}. `picturebook train {run.settings} --resume` makes it again.")
     encoder, classes = load_student(run.student)
     if list(classes) != read_json(run.classes):
         raise RunError(f"{run.student} has other class names than {run.classes}: one of the two was exchanged.")
@@ -173,6 +175,7 @@ def inspect_run(run: RunFolder) -> dict[str, Any]:
         "versions": provenance["versions"],
         "seconds": {stage: round(seconds, 1) for stage, seconds in provenance["seconds"].items()},
         "epochs logged": len(run.read_metrics()),
+        "files verified": run.num_checksums or "none: the run is from before there were checksums",
     }
 
 

@@ -1,9 +1,10 @@
 """What the engine trains: a module that turns one batch into one loss."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from picturebook.types import Batch
@@ -32,3 +33,18 @@ class Objective(nn.Module, ABC):
 
     def after_step(self, step: int, num_steps: int) -> None:
         """Advance what varies with the step (averages, temperatures, centres); called after every optimiser step."""
+
+
+def over_labels(
+    batch: Batch, loss: Callable[[Int64[Tensor, " batch"], Float[Tensor, " batch"] | None], Float[Tensor, ""]]
+) -> Float[Tensor, ""]:
+    """A loss of the labels. Of mixed pictures it is share · loss(own label) + (1 − share) · loss(partner's), row by row.
+
+    Args:
+        batch: whose labels are learnt.
+        loss: of labels and of the rows' weights, None where all are 1; the mean over all rows.
+    """
+    if batch.mixed is None:
+        return loss(batch.labels, None)
+    share = batch.mixed.share
+    return loss(batch.labels, share) + loss(batch.mixed.labels, 1.0 - share)

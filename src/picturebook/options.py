@@ -43,12 +43,21 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    *parents, last = path.strip().split(".")
+    put(settings, path.strip(), value, source=f"--set {override!r}")
+
+
+def put(settings: dict[str, Any], path: str, value: Any, *, source: str) -> None:
+    """Put a value into nested settings at a path, "a.b".
+
+    Raises:
+        OptionError: the path goes through a value that is no table; the message begins with `source`.
+    """
+    *parents, last = path.split(".")
     table = settings
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
-            raise OptionError(f"--set {override!r}: {parent} is a value, not a table.")
+            raise OptionError(f"{source}: {parent} is a value, not a table.")
     table[last] = value
 
 

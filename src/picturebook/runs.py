@@ -8,79 +8,45 @@ runs/birds/
     train_ids.npy      ids of the pictures that were trained on
     predictions.npz    the student's logits on val and test, with ids, labels and groups
     audit.json         what an image-text teacher reads
+    captions.jsonl     held-out pictures with their own text and what coca writes of them
+    checksums.json     length and hash of the files above and below, but for what export writes
     results.json       evaluations, written at the end: a run with this file is finished
     student/           a timm model: config.json and model.safetensors
+    exit/              a part of the student with a classifier of its own, for be_your_own_teacher's early_exit
     teacher/           head and texts of an image-text teacher
+    export.json        what `picturebook export` wrote and measured, by kind
+    export/            what it wrote, where --out names no other place
     stages/NAME/       what is needed to resume a stage; emptied when the run is finished
+    tracking/          what trackers keep on this machine, where the run asks for some
+    .lock              while a process works in the folder
 """
 
-import io
 import json
 import os
 import shutil
-import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from picturebook.errors import RunError
+from picturebook.locking import LOCK
+from picturebook.writing import (
+    CHECKSUMS,
+    atomic_folder,
+    checksum,
+    checksums_of,
+    damage,
+    json_bytes,
+    npy,
+    npz,
+    read_json,
+    remove_leftovers,
+    write_atomically,
+    write_json,
+)
 
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
-
-    Raises:
-        RunError: the place cannot be written.
-    """
-    try:
-        _write(path, content)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror or error}): name another place, or mend this one.") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's files are for nobody else; runs and caches are shared
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    umask = os.umask(0)  # reading it means setting it
-    os.umask(umask)
-    return umask
-
-
-def npy(values: np.ndarray) -> bytes:
-    """An array in numpy's file format."""
-    buffer = io.BytesIO()
-    np.save(buffer, values)
-    return buffer.getvalue()
-
-
-def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Named arrays in numpy's file format, compressed."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # numpy's keywords are typed as its one flag
-    return buffer.getvalue()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
-    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+__all__ = ["RunFolder", "atomic_folder", "npy", "npz", "read_json", "write_atomically", "write_json"]
 
 
 ALLOWANCE = ("teacher", "allow_label_privileged")
@@ -105,32 +71,6 @@ def _first_difference(theirs: dict[str, Any], ours: dict[str, Any], path: str = 
     return "they are written differently"
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file that picturebook wrote; a missing or broken one is a RunError."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing: the run was not finished, or this is no run folder.") from None
-    except ValueError as error:
-        raise RunError(f"{path} is not whole ({error}): run again, or take another run folder.") from None
-
-
-@contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Fill a temporary folder; it takes the name `folder` when the block ends without an error."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    temporary.chmod(0o777 & ~_umask())
-    try:
-        yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """A run's files by name."""
@@ -145,15 +85,19 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file: `out` must name a folder.")
-        if not self.path.is_dir() or not any(self.path.iterdir()):
+        if not self.path.is_dir() or not any(path.name != LOCK for path in self.path.iterdir()):
             write_atomically(self.settings, resolved.encode())
         elif not self.settings.is_file():
             raise RunError(f"{self.path} holds files but no run.toml: it is no run folder; take another `out`.")
         elif not resume:
             raise RunError(f"{self.path} exists already: take another `out`, go on with --resume, or remove it.")
-        elif self.settings.read_text(encoding="utf-8") != resolved:
+        elif (stored := self.settings.read_bytes()) != resolved.encode():
+            if resolved.encode().startswith(stored):  # cut off by a power cut, it can be nothing else
+                write_atomically(self.settings, resolved.encode())
+                return
             before, now = self._read_settings(), tomllib.loads(resolved)
             if _without(before, ALLOWANCE) == _without(now, ALLOWANCE):
+                self.forget_checksum(self.settings)
                 write_atomically(self.settings, resolved.encode())
                 return
             difference = _first_difference(before, now)
@@ -167,8 +111,10 @@ class RunFolder:
 
     def discard_if_untouched(self) -> None:
         """Remove a run that was refused before its first stage, so that the next try finds its folder free."""
-        if list(self.path.iterdir()) == [self.settings]:
-            self.settings.unlink()
+        found = set(self.path.iterdir())
+        if found - {self.path / LOCK} == {self.settings}:
+            for path in found:
+                path.unlink()
             self.path.rmdir()
 
     def discard_stages(self) -> None:
@@ -187,9 +133,61 @@ class RunFolder:
             raise RunError(f"There is no run folder {path}.")
         if not folder.settings.is_file():
             raise RunError(f"{path} holds no run.toml: it is no run folder.")
+        if folder.results.is_file() and (wrong := damage(path, thorough=False)):
+            raise RunError(f"{path} is damaged: {wrong}. Make it again with `picturebook train {folder.settings} --resume`.")
         if not folder.finished:
             raise RunError(f"{path} is half written: go on with `picturebook train {folder.settings} --resume`.")
         return folder
+
+    def close(self, results: dict[str, Any]) -> None:
+        """Write the results and, just before them, the checksums of all that a run is made of: it is finished."""
+        content = json_bytes(results)
+        names = sorted(path.relative_to(self.path).as_posix() for path in self._parts())
+        sums = checksums_of(self.path, names) | {self.results.name: checksum(content)}
+        write_json(self.path / CHECKSUMS, sums)
+        write_atomically(self.results, content)
+
+    def _parts(self) -> list[Path]:
+        apart = {self.stages, self.exported, self.tracking}
+        kept = [path for path in self.path.iterdir() if path not in apart and not path.name.startswith(".")]
+        files = [file for path in kept for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+        return [file for file in files if file not in (self.results, self.export, self.path / CHECKSUMS)]
+
+    def damage(self) -> str | None:
+        """What is wrong with a finished run's files, each of them read; None where they are as they were written."""
+        return damage(self.path, thorough=True)
+
+    @property
+    def num_checksums(self) -> int:
+        """Files of which a checksum is kept."""
+        return len(read_json(self.path / CHECKSUMS)) if (self.path / CHECKSUMS).is_file() else 0
+
+    def reopen(self) -> None:
+        """Take a damaged run for an unfinished one."""
+        self.results.unlink(missing_ok=True)
+        (self.path / CHECKSUMS).unlink(missing_ok=True)
+
+    def forget_checksum(self, file: Path) -> None:
+        """Before a file of a finished run is written anew."""
+        if (self.path / CHECKSUMS).is_file():
+            sums = read_json(self.path / CHECKSUMS)
+            sums.pop(file.relative_to(self.path).as_posix(), None)
+            write_json(self.path / CHECKSUMS, sums)
+
+    def note_checksum(self, file: Path) -> None:
+        """After a file of a finished run was written anew."""
+        if (self.path / CHECKSUMS).is_file():
+            write_json(
+                self.path / CHECKSUMS,
+                read_json(self.path / CHECKSUMS) | checksums_of(self.path, [file.relative_to(self.path).as_posix()]),
+            )
+
+    def remove_leftovers(self) -> None:
+        """Remove what an interrupted process left half written."""
+        remove_leftovers(self.path)
+        for folder in self.stages.iterdir() if self.stages.is_dir() else ():
+            if folder.is_dir():
+                remove_leftovers(folder)
 
     @property
     def settings(self) -> Path:
@@ -212,6 +210,10 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def captions(self) -> Path:
+        return self.path / "captions.jsonl"
+
+    @property
     def train_ids(self) -> Path:
         """Ids of the pictures that the run trained on, so that nobody takes them for a test."""
         return self.path / "train_ids.npy"
@@ -230,8 +232,25 @@ class RunFolder:
         return self.path / "student"
 
     @property
+    def exit(self) -> Path:
+        """The student left early, as a model of its own."""
+        return self.path / "exit"
+
+    @property
     def teacher(self) -> Path:
         return self.path / "teacher"
+
+    @property
+    def export(self) -> Path:
+        return self.path / "export.json"
+
+    @property
+    def exported(self) -> Path:
+        return self.path / "export"
+
+    @property
+    def tracking(self) -> Path:
+        return self.path / "tracking"
 
     @property
     def stages(self) -> Path:
@@ -239,7 +258,8 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        return self.results.is_file()
+        """Whether the results are there, and no file that belongs to them is missing or cut off."""
+        return self.results.is_file() and damage(self.path, thorough=False) is None
 
     def stage(self, name: str) -> Path:
         """The folder of one stage, made when it is missing."""
@@ -251,6 +271,8 @@ class RunFolder:
         """Append one line to metrics.jsonl."""
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every whole line of metrics.jsonl; a line cut off by an interruption is left out."""
@@ -267,4 +289,6 @@ class RunFolder:
     def forget_metrics_after(self, stage: str, step: int) -> None:
         """Drop the lines of `stage` past `step`, which a resumed stage will write again."""
         kept = [line for line in self.read_metrics() if line["stage"] != stage or line["step"] <= step]
-        write_atomically(self.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        content = "".join(json.dumps(line) + "\n" for line in kept).encode()
+        if self.metrics.is_file() and self.metrics.read_bytes() != content:
+            write_atomically(self.metrics, content)

@@ -4,6 +4,7 @@ StoredTeacher       reads what an earlier `label` stage wrote
 ClassifierTeacher   an image classifier, alive
 HeadTeacher         a frozen image encoder under a frozen head, with words or without, alive
 TokenTeacher        the same over stored image tokens
+TableTeacher        one answer a sample, whatever the view
 MeanTeacher         the mean of several teachers' probabilities
 """
 
@@ -20,6 +21,7 @@ from picturebook.data.text_table import TextTable
 from picturebook.models.head_ensembles import FoldedHead
 from picturebook.models.heads import HeadOutput
 from picturebook.models.image_encoders import ImageEncoder
+from picturebook.models.zero_shot import ZeroShotClassifier
 from picturebook.stores.packed import PackedArray
 from picturebook.stores.targets import TargetStore
 from picturebook.types import Batch, Targets
@@ -80,10 +82,35 @@ class StoredTeacher:
         return self._store.read(batch)
 
 
+class TableTeacher:
+    """Targets that know the sample and not its view, as pseudo-labels do.
+
+    Args:
+        ids: [n], sample ids.
+        logits: [n, K], the targets of each.
+    """
+
+    def __init__(self, ids: Int64[np.ndarray, " samples"], logits: Float[Tensor, "samples classes"]) -> None:
+        assert len(np.unique(ids)) == len(ids)
+        order = np.argsort(ids)
+        self._ids, self._logits = ids[order], logits[torch.from_numpy(order)]
+
+    def __call__(self, batch: Batch) -> Targets:
+        ids = batch.ids.cpu().numpy()
+        places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        assert (self._ids[places] == ids).all(), "a sample of the batch is not in the table"
+        return Targets(self._logits[torch.from_numpy(places)].to(batch.ids.device))
+
+
+def one_hot_logits(labels: Int64[Tensor, " batch"], num_classes: int) -> Float[Tensor, "batch classes"]:
+    """Logits of which softmax gives exactly 1 for the label and 0 elsewhere, in fp32; finite, so that p log p stays a number."""
+    return torch.full((len(labels), num_classes), -1e4).scatter(1, labels[:, None], 0.0)
+
+
 class ClassifierTeacher(nn.Module):
     """An image classifier with the student's classes; its representation is the pooled feature before the last layer."""
 
-    def __init__(self, encoder: ImageEncoder) -> None:
+    def __init__(self, encoder: ImageEncoder | ZeroShotClassifier) -> None:
         super().__init__()
         self._encoder = Frozen(encoder)
 
@@ -91,7 +118,7 @@ class ClassifierTeacher(nn.Module):
     def forward(self, batch: Batch) -> Targets:
         assert batch.images is not None
         encoder = self._encoder.module
-        assert isinstance(encoder, ImageEncoder)
+        assert isinstance(encoder, ImageEncoder | ZeroShotClassifier)
         return Targets(*encoder.forward_features(batch.images))
 
 

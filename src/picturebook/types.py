@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -17,6 +17,22 @@ UNLABELLED = -1
 
 
 @dataclass(frozen=True, slots=True)
+class Mixed:
+    """What was mixed into each picture of a batch (mixup, arXiv:1710.09412; cutmix, arXiv:1905.04899)."""
+
+    labels: Int64[Tensor, " batch"]
+    """Class indices of the partners, or UNLABELLED."""
+    share: Float[Tensor, " batch"]
+    """How much of each mix is the sample's own picture, in [0, 1]; 1 where nothing was mixed in."""
+
+    def __getitem__(self, places: Int64[Tensor, " some"]) -> "Mixed":
+        return Mixed(self.labels[places], self.share[places])
+
+    def to(self, device: torch.device) -> "Mixed":
+        return Mixed(self.labels.to(device), self.share.to(device))
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """One step's samples. Equal for every worker count, rank and resume, since views are functions of (id, view, seed)."""
 
@@ -28,17 +44,25 @@ class Batch:
     """Class indices, or UNLABELLED."""
     images: Float[Tensor, "batch 3 height width"] | None = None
     """RGB in [0, 1], or None where a stage works on stored tokens alone."""
+    crops: tuple[Float[Tensor, "batch 3 _ _"], ...] = ()
+    """Further crops of the same samples, of sizes of their own (multi-crop)."""
+    mixed: Mixed | None = None
+    """What was mixed into the pictures, or None."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, places: Int64[Tensor, " some"]) -> "Batch":
         images = None if self.images is None else self.images[places]
-        return Batch(self.ids[places], self.views[places], self.labels[places], images)
+        mixed = None if self.mixed is None else self.mixed[places]
+        crops = tuple(crop[places] for crop in self.crops)
+        return Batch(self.ids[places], self.views[places], self.labels[places], images, crops, mixed)
 
     def to(self, device: torch.device) -> "Batch":
         images = None if self.images is None else self.images.to(device)
-        return replace(self, ids=self.ids.to(device), views=self.views.to(device), labels=self.labels.to(device), images=images)
+        mixed = None if self.mixed is None else self.mixed.to(device)
+        crops = tuple(crop.to(device) for crop in self.crops)
+        return Batch(self.ids.to(device), self.views.to(device), self.labels.to(device), images, crops, mixed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,3 +151,53 @@ def test_evaluation_goes_through_the_rows_in_their_order(toy_pictures: Pictures)
         torch.from_numpy(toy_pictures.canvases[rows]), toy_pictures.sizes[rows].astype(np.int64), image_size=16
     )
     assert torch.equal(torch.cat([batch.images for batch in found if batch.images is not None]), expected)
+
+
+def test_a_row_that_stands_several_times_is_shown_in_as_many_views(toy_pictures: Pictures, rows: np.ndarray) -> None:
+    repeated = np.concatenate([rows[:10], rows[:4], rows[:2]])
+    steps = batches(toy_pictures, repeated, batch_size=16)
+    for epoch in range(3):
+        views: dict[int, list[int]] = {}
+        for sample, view in pairs([steps.at(epoch)]):
+            views.setdefault(sample, []).append(view)
+        for place, row in enumerate(rows[:10]):
+            count = 1 + (place < 4) + (place < 2)
+            assert sorted(views[int(toy_pictures.ids[row])]) == list(range(count * epoch, count * epoch + count))
+
+
+def test_views_of_repeated_rows_take_turns_too(toy_pictures: Pictures, rows: np.ndarray) -> None:
+    steps = batches(toy_pictures, np.concatenate([rows[:10], rows[:5]]), batch_size=15, num_views=2)
+    counted = Counter(pairs([steps.at(step) for step in range(3)]))
+    twice, once = (int(toy_pictures.ids[row]) for row in (rows[0], rows[9]))
+    assert [counted[twice, view] for view in range(5)] == [2, 2, 1, 1, 0]
+    assert [counted[once, view] for view in range(3)] == [2, 1, 0]
+
+
+def uneven(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of which 9 are of one class, 6 of another and 3 of the third, and their labels."""
+    train = pictures.rows["train"]
+    rows = np.concatenate([train[pictures.labels[train] == label][:num] for label, num in enumerate((9, 6, 3))])
+    return rows, pictures.labels[rows]
+
+
+def test_balanced_classes_come_equally_often_and_pictures_that_come_again_in_other_views(toy_pictures: Pictures) -> None:
+    rows, labels = uneven(toy_pictures)
+    steps = batches(toy_pictures, rows, batch_size=9, epochs=4, num_views=4, balanced=labels)
+    assert steps.num_steps == 8
+    for epoch in range(4):
+        found = [steps.at(2 * epoch), steps.at(2 * epoch + 1)]
+        assert Counter(label for batch in found for label in batch.labels.tolist()) == {0: 6, 1: 6, 2: 6}
+        assert len(set(pairs(found))) == 18
+    counted = Counter(pairs([steps.at(step) for step in range(8)]))
+    rare, common = int(toy_pictures.ids[rows[-1]]), int(toy_pictures.ids[rows[0]])
+    assert [counted[rare, view] for view in range(5)] == [2, 2, 2, 2, 0]  # 8 times in 4 views, those that targets are stored of
+    assert [counted[common, view] for view in (0, 1, 3)] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_balanced_shares_of_the_processes_are_the_batch_of_one(toy_pictures: Pictures, world: int) -> None:
+    rows, labels = uneven(toy_pictures)
+    whole = batches(toy_pictures, rows, batch_size=13, balanced=labels)
+    shares = [batches(toy_pictures, rows, batch_size=13, share=(rank, world), balanced=labels) for rank in range(world)]
+    for step in (3, 0, 2):
+        assert pairs([share.at(step) for share in shares]) == pairs([whole.at(step)])

@@ -1,11 +1,12 @@
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from picturebook.data import canvases, pictures
+from picturebook.data import decoding, pictures
 from picturebook.data.pictures import load_pictures
 from picturebook.data.tables import DataOptions
 from picturebook.errors import DataError
@@ -25,13 +26,13 @@ def options(root: Path, **settings: object) -> DataOptions:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Gathers the lengths of all files that are decoded."""
     lengths: list[int] = []
-    real = canvases.decode
+    real = decoding.decode
 
     def counted(data: bytes, side: int) -> object:
         lengths.append(len(data))
         return real(data, side)
 
-    monkeypatch.setattr(canvases, "decode", counted)
+    monkeypatch.setattr(decoding, "decode", counted)
     return lengths
 
 
@@ -72,34 +73,63 @@ def test_a_changed_file_or_canvas_size_is_decoded_anew(root: Path, tmp_path: Pat
     assert len(decoded) == 60
 
 
-def test_an_interrupted_store_is_never_used(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def interrupted(data: bytes, side: int) -> object:
-        calls.append(side)
-        if len(calls) == 15:
+def test_an_interrupted_decoding_is_never_used_and_goes_on(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
+) -> None:
+    def interrupted(done: int, total: int) -> None:
+        if done == 15:
             raise KeyboardInterrupt
-        return real(data, side)
 
-    real = canvases.decode
-    monkeypatch.setattr(canvases, "decode", interrupted)
+    monkeypatch.setattr(decoding, "CHUNK", 6)
     with pytest.raises(KeyboardInterrupt):
-        load_pictures(options(root), cache=tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
-    assert len(load_pictures(options(root), cache=tmp_path / "cache")) == 20
+        load_pictures(options(root), cache=tmp_path / "cache", progress=interrupted)
+    assert [path.suffix for path in sorted((tmp_path / "cache").iterdir())] == [".lock", ".partial"]
+    decoded.clear()
+    resumed = load_pictures(options(root), cache=tmp_path / "cache")
+    assert len(decoded) == 20 - 12
+    straight = load_pictures(options(root), cache=tmp_path / "other")
+    assert resumed.fingerprint == straight.fingerprint
+    assert resumed.findings == straight.findings
+    np.testing.assert_array_equal(resumed.canvases, straight.canvases)
+    assert [path.suffix for path in sorted((tmp_path / "cache").iterdir())] == ["", ".lock"]
 
 
-def test_a_store_that_another_process_made_meanwhile_is_used(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = canvases._write
+@pytest.mark.parametrize("name", ["canvases.bin", "decoded.jsonl"])
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.95])
+def test_a_part_that_was_cut_off_is_decoded_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, keep: float
+) -> None:
+    def interrupted(done: int, total: int) -> None:
+        if done == 20:
+            raise KeyboardInterrupt
 
-    def slow_write(folder: Path, *arguments: object) -> None:
-        monkeypatch.setattr(canvases, "_write", real)
-        load_pictures(options(root), cache=tmp_path / "cache")
-        real(folder, *arguments)
+    monkeypatch.setattr(decoding, "CHUNK", 6)
+    with pytest.raises(KeyboardInterrupt):
+        load_pictures(options(root), cache=tmp_path / "cache", progress=interrupted)
+    (file,) = (tmp_path / "cache").glob(f"*.partial/{name}")
+    file.write_bytes(file.read_bytes()[: int(keep * file.stat().st_size)])
+    resumed, straight = (load_pictures(options(root), cache=tmp_path / cache) for cache in ("cache", "other"))
+    assert resumed.fingerprint == straight.fingerprint
+    np.testing.assert_array_equal(resumed.canvases, straight.canvases)
 
-    monkeypatch.setattr(canvases, "_write", slow_write)
-    assert len(load_pictures(options(root), cache=tmp_path / "cache")) == 20
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+@pytest.mark.parametrize("name", ["canvases.bin", "rows.npy", "sizes.npy", "clusters.npy", "store.json"])
+def test_a_store_that_was_cut_off_is_made_again(root: Path, tmp_path: Path, decoded: list[int], name: str) -> None:
+    before = load_pictures(options(root), cache=tmp_path / "cache")
+    fingerprint, canvases = before.fingerprint, np.array(before.canvases)
+    (file,) = (tmp_path / "cache").glob(f"*/{name}")
+    file.write_bytes(file.read_bytes()[:-5])
+    after = load_pictures(options(root), cache=tmp_path / "cache")
+    assert len(decoded) == 40
+    assert after.fingerprint == fingerprint
+    np.testing.assert_array_equal(after.canvases, canvases)
+
+
+def test_of_two_that_need_a_store_one_makes_it(root: Path, tmp_path: Path, decoded: list[int]) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        loaded = list(pool.map(lambda _: load_pictures(options(root), cache=tmp_path / "cache"), range(2)))
+    assert [len(each) for each in loaded] == [20, 20]
+    assert len(decoded) == 20
 
 
 def test_broken_files_are_skipped_and_listed(root: Path, tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ from picturebook.data.views import ViewOptions, evaluation_views, training_views
 
 STILL = ViewOptions(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, brightness=0.0, contrast=0.0, saturation=0.0)
 EVERYTHING = ViewOptions(rotate=30.0, shear=15.0, grey=0.3, erase=0.5)
+STRONG = ViewOptions(
+    **{**EVERYTHING.model_dump(), "jitter": 0.7, "hue": 0.3, "blur": 0.6, "solarise": 0.4, "posterise": 0.4, "randaugment": 3}
+)
 
 
 @pytest.fixture(params=[1, 2])
@@ -37,7 +40,7 @@ def disc(height: int, width: int, radius: float, side: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("side", "image_size"), [(16, 16), (32, 12), (13, 9)])
-@pytest.mark.parametrize("options", [ViewOptions(), EVERYTHING], ids=["default", "everything"])
+@pytest.mark.parametrize("options", [ViewOptions(), EVERYTHING, STRONG], ids=["default", "everything", "strong"])
 def test_a_training_view_is_the_same_bits_alone_in_any_batch_in_any_order(
     side: int, image_size: int, options: ViewOptions, threads: int
 ) -> None:
@@ -76,7 +79,7 @@ def test_large_views_are_the_same_bits_for_one_and_two_threads() -> None:
     for threads, rows in ((1, 2), (2, 2), (2, 1)):
         torch.set_num_threads(threads)
         images = training_views(
-            canvases[:rows], sizes[:rows], np.arange(rows), np.zeros(rows, int), seed=0, image_size=224, options=EVERYTHING
+            canvases[:rows], sizes[:rows], np.arange(rows), np.zeros(rows, int), seed=0, image_size=224, options=STRONG
         )
         results.append(images[0])
     torch.set_num_threads(before)
@@ -110,8 +113,12 @@ def test_views_samples_and_seeds_differ() -> None:
             ViewOptions(shear=20.0, grey=0.5, erase=1.0),
             [[0.081549, 0.336164, 0.527951], [0.081549, 0.336164, 0.527951], [0.081549, 0.336164, 0.527951]],
         ),
+        (
+            ViewOptions(hue=0.3, jitter=0.9, blur=1.0, solarise=1.0, randaugment=4),
+            [[0.170231, 0.2905, 0.363242], [0.167394, 0.288054, 0.365207], [0.17257, 0.291969, 0.362742]],
+        ),
     ],
-    ids=["plain", "erased"],
+    ids=["plain", "erased", "strong"],
 )
 def test_a_view_stays_what_it_was(options: ViewOptions, expected: list[list[float]]) -> None:
     ramp = torch.arange(8 * 8 * 3, dtype=torch.uint8).reshape(1, 8, 8, 3)
@@ -146,6 +153,61 @@ def test_probabilities_are_kept() -> None:
     assert (flipped & grey).float().mean().item() == pytest.approx(0.06, abs=0.03)
 
 
+@pytest.mark.parametrize("name", ["solarise", "posterise", "blur", "erase", "hue", "grey"])
+def test_a_probability_of_0_changes_no_bit_and_one_of_a_third_a_third_of_the_views(name: str) -> None:
+    canvases, ids = noise(600, 12), np.arange(600)
+
+    def views_of(**changes: float) -> torch.Tensor:
+        options = ViewOptions(**changes)
+        return training_views(canvases, originals(600), ids, ids * 0, seed=0, image_size=12, options=options)
+
+    plain = views_of()
+    third = views_of(hue=0.5, jitter=1 / 3) if name == "hue" else views_of(**{name: 1 / 3})
+    untouched = views_of(hue=0.5, jitter=0.0) if name == "hue" else views_of(**{name: 0.0})
+    expected = views_of(jitter=0.0) if name == "hue" else plain
+    assert torch.equal(untouched, expected)
+    changed = (third != (expected if name == "hue" else plain)).flatten(1).any(dim=1)
+    assert changed.float().mean().item() == pytest.approx(1 / 3, abs=0.06)
+
+
+def test_jitter_is_the_probability_that_colours_change_and_grey_has_its_own() -> None:
+    canvases, ids = noise(600, 8), np.arange(600)
+
+    def views_of(options: ViewOptions) -> torch.Tensor:
+        return training_views(canvases, np.full((600, 2), 8), ids, ids * 0, seed=0, image_size=8, options=options)
+
+    still, jumpy = (
+        views_of(STILL),
+        ViewOptions(**{**STILL.model_dump(), "brightness": 0.4, "contrast": 0.4, "hue": 0.1, "jitter": 0.8}),
+    )
+    changed = (views_of(jumpy) != still).flatten(1).any(dim=1)
+    assert changed.float().mean().item() == pytest.approx(0.8, abs=0.05)
+    grey = views_of(jumpy.model_copy(update={"jitter": 0.0, "grey": 0.25}))
+    assert (grey.std(dim=1).flatten(1).amax(1) < 1e-6).float().mean().item() == pytest.approx(0.25, abs=0.05)
+
+
+def test_blur_is_drawn_between_its_sigmas() -> None:
+    impulse = torch.zeros(400, 33, 33, 3, dtype=torch.uint8)
+    impulse[:, 16, 16] = 255
+    ids, options = np.arange(400), ViewOptions(**{**STILL.model_dump(), "blur": 1.0, "blur_sigma": (0.5, 2.0)})
+    images = training_views(impulse, np.full((400, 2), 33), ids, ids * 0, seed=0, image_size=33, options=options)
+    offsets = torch.arange(33.0) - 16
+    sigmas = (images[:, 0].sum(1) * offsets**2).sum(1).sqrt()
+    assert sigmas.min() == pytest.approx(0.5, abs=0.05)
+    assert sigmas.max() == pytest.approx(2.0, abs=0.08)
+    assert sigmas.mean() == pytest.approx(1.25, abs=0.08)
+    torch.testing.assert_close(images.sum(dim=(2, 3)), torch.ones(400, 3), atol=1e-4, rtol=0)
+
+
+def test_another_stream_makes_another_view() -> None:
+    canvases, ids = noise(2, 12), np.arange(2)
+    first, other = (
+        training_views(canvases, originals(2), ids, ids, seed=0, image_size=12, options=ViewOptions(), stream=stream)
+        for stream in (0, 2)
+    )
+    assert not torch.equal(first, other)
+
+
 def test_erasing_takes_between_two_and_twenty_per_cent_of_that_share_of_views() -> None:
     canvases = noise(400, 32)
     options = STILL.model_copy(update={"erase": 0.5})
@@ -158,7 +220,7 @@ def test_erasing_takes_between_two_and_twenty_per_cent_of_that_share_of_views() 
     assert share[share > 0].mean() == pytest.approx(0.11, abs=0.02)
 
 
-@pytest.mark.parametrize("options", [ViewOptions(brightness=1.0, contrast=1.0, saturation=1.0), EVERYTHING])
+@pytest.mark.parametrize("options", [ViewOptions(brightness=1.0, contrast=1.0, saturation=1.0), EVERYTHING, STRONG])
 def test_views_are_float32_in_0_to_1(options: ViewOptions) -> None:
     canvases = torch.cat((noise(30, 16), torch.zeros(1, 16, 16, 3, dtype=torch.uint8), torch.full((1, 16, 16, 3), 255).byte()))
     images = training_views(canvases, originals(32), np.arange(32), np.arange(32), seed=1, image_size=12, options=options)
@@ -235,6 +297,19 @@ def test_options_load_from_plain_lists_and_know_their_defaults() -> None:
         ("grey", 2.0),
         ("erase", float("nan")),
         ("rotation", 10.0),
+        ("jitter", 1.1),
+        ("hue", 0.6),
+        ("solarise", -0.1),
+        ("posterise", 2.0),
+        ("blur", float("nan")),
+        ("blur_sigma", [0.0, 1.0]),
+        ("blur_sigma", [1.0, 0.5]),
+        ("blur_sigma", [1.0, 11.0]),
+        ("randaugment", 5),
+        ("randaugment", 1.5),
+        ("randaugment_magnitude", 1.1),
+        ("mixup", 1.1),
+        ("cutmix", -0.1),
     ],
 )
 def test_impossible_options_are_refused_by_name(name: str, value: object) -> None:
@@ -245,3 +320,17 @@ def test_impossible_options_are_refused_by_name(name: str, value: object) -> Non
 def test_a_wrong_range_is_refused_in_a_sentence() -> None:
     with pytest.raises(ValidationError, match=r"crop_scale needs 0 < least ≤ greatest ≤ 1, got \[0.9, 0.5\]: write"):
         ViewOptions(crop_scale=(0.9, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"mixup": 0.7, "cutmix": 0.7}, r"mixup \+ cutmix need to be 1 at most, got 0.7 \+ 0.7"),
+        ({"blur_sigma": (0.1, 1.0)}, "blur_sigma takes no effect with blur = 0: remove it"),
+        ({"randaugment_magnitude": 0.9}, "randaugment_magnitude takes no effect with randaugment = 0: remove it"),
+        ({"blur": 0.5, "blur_sigma": (0.0, 1.0)}, r"blur_sigma needs 0 < least ≤ greatest ≤ 10, got \[0.0, 1.0\]: write"),
+    ],
+)
+def test_settings_that_cannot_go_together_are_refused_in_a_sentence(changes: dict[str, float], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        ViewOptions(**changes)

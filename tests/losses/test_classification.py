@@ -1,9 +1,10 @@
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 from loss_cases import LN3, SHAPES, kl, labels_for, normal, softmax
 
-from picturebook.losses import cross_entropy, virtual_teacher_kl
+from picturebook.losses import balanced_class_weights, cross_entropy, virtual_teacher_kl
 from picturebook.types import UNLABELLED
 
 
@@ -119,3 +120,38 @@ def test_virtual_teacher_kl_reads_0_where_the_model_says_the_same_and_where_noth
 def test_a_virtual_teacher_that_is_always_or_never_right_is_refused(correct: float) -> None:
     with pytest.raises(ValueError, match="correct_probability: expected 0 < c < 1, got"):
         virtual_teacher_kl(torch.zeros(1, 2), torch.tensor([0]), correct_probability=correct)
+
+
+def test_weights_count_each_image_by_itself() -> None:
+    logits, labels = normal((6, 4))[0], np.array([2, UNLABELLED, 0, 1, UNLABELLED, 3])
+    weights = np.random.default_rng(2).uniform(size=6)
+    given = {"labels": torch.tensor(labels), "weights": torch.tensor(weights)}
+    rows = [(logits[i : i + 1], labels[i : i + 1]) for i in range(6)]
+    expected = sum(w * slow_cross_entropy(*row, 0.1) for w, row in zip(weights, rows, strict=True)) / 6
+    assert cross_entropy(torch.tensor(logits), label_smoothing=0.1, **given).item() == pytest.approx(expected, rel=1e-10)
+    expected = sum(w * slow_virtual_teacher_kl(*row, 20.0, 0.99) for w, row in zip(weights, rows, strict=True)) / 6
+    assert virtual_teacher_kl(torch.tensor(logits), **given).item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_weights_that_are_not_one_a_row_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for loss in (cross_entropy, virtual_teacher_kl):
+        with pytest.raises(ValueError, match=r"weights: expected one a row of the logits, shape \[2\], got \[3\]"):
+            loss(torch.zeros(2, 3), torch.tensor([0, 1]), weights=torch.ones(3))
+
+
+@pytest.mark.parametrize("counts", [[1, 1], [30, 5, 3], [1000, 1, 7, 7]])
+def test_balanced_class_weights_are_their_formula(counts: list[int]) -> None:
+    found = balanced_class_weights(torch.tensor(counts)).tolist()
+    expected = [sum(counts) / (len(counts) * count) for count in counts]
+    assert found == pytest.approx(expected, rel=1e-6)
+    # Each class weighs the same in all, and the mean over images is 1.
+    assert [weight * count for weight, count in zip(found, counts, strict=True)] == pytest.approx(
+        [sum(counts) / len(counts)] * len(counts)
+    )
+    assert sum(weight * count for weight, count in zip(found, counts, strict=True)) == pytest.approx(sum(counts))
+
+
+def test_a_class_without_images_has_no_balanced_weight() -> None:
+    with pytest.raises(ValueError, match=r"counts: expected 1 or more images of each class, got \[3, 0\]"):
+        balanced_class_weights(torch.tensor([3, 0]))

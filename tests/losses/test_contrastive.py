@@ -1,9 +1,21 @@
+import os
+import socket
+from pathlib import Path
+
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 from loss_cases import SHAPES, normal
+from torch import Tensor, distributed, multiprocessing
 
-from picturebook.losses import contrastive_alignment
+from picturebook.losses import (
+    contrastive_alignment,
+    gather_columns,
+    gather_positives,
+    info_nce,
+    sigmoid_contrast,
+)
 
 TEMPERATURES = [0.01, 0.07, 1.0, 100.0]
 
@@ -98,3 +110,158 @@ def test_vectors_of_no_length_are_finite() -> None:
     value = contrastive_alignment(images, texts, temperature=0.01)
     assert value.item() == pytest.approx(np.log(3), rel=1e-6)
     assert torch.autograd.grad(value, images)[0].isfinite().all()
+
+
+# ---- both towers learn --------------------------------------------------------------------------------------------------
+
+SCALES = [0.1, 1.0, 14.0, 100.0]
+TEXT_IDS = [0, 1, 0, 2, 1, 0, 3]
+
+
+def cosine(x: np.ndarray, y: np.ndarray) -> float:
+    return float(sum(x * y) / np.sqrt(sum(x * x)) / np.sqrt(sum(y * y)))
+
+
+def slow_info_nce(images: np.ndarray, texts: np.ndarray, ids: list[int], scale: float, smoothing: float) -> float:
+    """Cross-entropies of the targets (1 - ε) [same text] / n + ε / N, of images over texts and of texts over images."""
+    batch = range(len(ids))
+    total = 0.0
+    for i in batch:
+        positives = [j for j in batch if ids[j] == ids[i]]
+        for rows, columns in ((images, texts), (texts, images)):
+            logits = [scale * cosine(rows[i], columns[j]) for j in batch]
+            norm = np.log(sum(np.exp(logit) for logit in logits))
+            for j in batch:
+                target = smoothing / len(ids) + (1 - smoothing) * (j in positives) / len(positives)
+                total -= 0.5 * target * (logits[j] - norm)
+    return total / len(ids)
+
+
+def slow_sigmoid(images: np.ndarray, texts: np.ndarray, ids: list[int], scale: float, bias: float) -> float:
+    total = 0.0
+    for i, x in enumerate(images):
+        for j, y in enumerate(texts):
+            sign = 1.0 if ids[i] == ids[j] else -1.0
+            total += np.log(1 + np.exp(-sign * (scale * cosine(x, y) + bias)))
+    return total / len(ids)
+
+
+def given(ids: list[int]) -> tuple[np.ndarray, np.ndarray, Tensor, Tensor, Tensor]:
+    images, texts = normal((len(ids), 5))
+    same = torch.tensor(ids)[:, None] == torch.tensor(ids)
+    return images, texts, torch.tensor(images), torch.tensor(texts), same
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_info_nce_is_its_formula(scale: float, smoothing: float) -> None:
+    images, texts, x, y, same = given(TEXT_IDS)
+    value = info_nce(x, y, scale=scale, positives=same, label_smoothing=smoothing)
+    assert value.item() == pytest.approx(slow_info_nce(images, texts, TEXT_IDS, scale, smoothing), rel=1e-9)
+    alone = info_nce(x, y, scale=torch.tensor(scale, dtype=torch.float64), label_smoothing=smoothing)
+    assert alone.item() == pytest.approx(slow_info_nce(images, texts, list(range(7)), scale, smoothing), rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("bias", [-10.0, 0.0, 2.0])
+def test_sigmoid_contrast_is_its_formula(scale: float, bias: float) -> None:
+    images, texts, x, y, same = given(TEXT_IDS)
+    value = sigmoid_contrast(x, y, scale=scale, bias=bias, positives=same)
+    assert value.item() == pytest.approx(slow_sigmoid(images, texts, TEXT_IDS, scale, bias), rel=1e-9)
+    alone = sigmoid_contrast(x, y, scale=scale, bias=torch.tensor(bias, dtype=torch.float64))
+    assert alone.item() == pytest.approx(slow_sigmoid(images, texts, list(range(7)), scale, bias), rel=1e-9)
+
+
+def test_without_smoothing_info_nce_is_torchs_cross_entropy_with_the_diagonal() -> None:
+    _, _, x, y, _ = given(TEXT_IDS)
+    unit = torch.nn.functional.normalize
+    logits = 14.0 * unit(x) @ unit(y).T
+    both = [torch.nn.functional.cross_entropy(z, torch.arange(7)) for z in (logits, logits.T)]
+    torch.testing.assert_close(info_nce(x, y, scale=14.0), 0.5 * sum(both))
+
+
+def test_both_are_symmetric_and_do_not_look_at_lengths() -> None:
+    _, _, x, y, same = given(TEXT_IDS)
+    for loss in (
+        lambda a, b: info_nce(a, b, scale=5.0, positives=same),
+        lambda a, b: sigmoid_contrast(a, b, scale=5.0, bias=-1.0, positives=same),
+    ):
+        torch.testing.assert_close(loss(x, y), loss(y, x))
+        torch.testing.assert_close(loss(3 * x, 0.1 * y), loss(x, y))
+
+
+def test_gradients_reach_both_towers_the_scale_and_the_bias() -> None:
+    _, _, x, y, same = given(TEXT_IDS)
+    scale, bias = torch.tensor(3.0, dtype=torch.float64), torch.tensor(-1.0, dtype=torch.float64)
+    inputs = [some.requires_grad_() for some in (x, y, scale, bias)]
+    assert torch.autograd.gradcheck(lambda x, y, s, b: sigmoid_contrast(x, y, scale=s, bias=b, positives=same), inputs)
+    assert torch.autograd.gradcheck(lambda x, y, s: info_nce(x, y, scale=s, positives=same, label_smoothing=0.1), inputs[:3])
+
+
+def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    two, three = torch.zeros(2, 4), torch.zeros(3, 4)
+    same = torch.ones(3, 3, dtype=torch.bool)
+    for loss in (info_nce, lambda x, y, **named: sigmoid_contrast(x, y, bias=0.0, **named)):
+        with pytest.raises(ValueError, match=r"texts: expected the shape of images, \[2, 4\], got \[3, 4\]"):
+            loss(two, three, scale=1.0)
+        with pytest.raises(ValueError, match=r"positives: expected one a row and column, shape \[2, 2\], got \[3, 3\]"):
+            loss(two, two, scale=1.0, positives=same)
+        for scale in (0.0, -1.0, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="scale: expected a positive number, got"):
+                loss(two, two, scale=scale)
+    with pytest.raises(ValueError, match=r"label_smoothing: expected 0 <= ε < 1, got 1\.0"):
+        info_nce(two, two, scale=1.0, label_smoothing=1.0)
+
+
+# ---- gathered -----------------------------------------------------------------------------------------------------------
+
+GATHERED_IDS = [0, 1, 2, 0, 3, 4, 1, 5, 6]
+
+
+def step(rows: slice) -> dict[str, list[Tensor]]:
+    """The gradients of two projections, the scale and the bias for these rows of a batch of 9, by loss."""
+    images, texts = (torch.tensor(array) for array in normal((9, 5)))
+    found = {}
+    for name in ("info_nce", "pairs alone", "sigmoid"):
+        generator = torch.Generator().manual_seed(1)
+        weights = [torch.randn(5, 4, generator=generator, dtype=torch.float64) for _ in range(2)]
+        scalars = [torch.tensor(value, dtype=torch.float64) for value in (1.3, -2.0)]
+        parameters = [parameter.requires_grad_() for parameter in (*weights, *scalars)]
+        x, y, scale, bias = images[rows] @ weights[0], texts[rows] @ weights[1], scalars[0].exp(), scalars[1]
+        columns, positives = gather_columns(x, y), gather_positives(torch.tensor(GATHERED_IDS)[rows])
+        if name == "sigmoid":
+            loss = sigmoid_contrast(x, y, scale=scale, bias=bias, positives=positives, columns=columns)
+        elif name == "info_nce":
+            loss = info_nce(x, y, scale=scale, positives=positives, label_smoothing=0.1, columns=columns)
+        else:
+            loss = info_nce(x, y, scale=scale, columns=columns)
+        world = distributed.get_world_size() if distributed.is_initialized() else 1
+        (loss * len(x) * world / 9).backward()  # the engine's weight of a share
+        found[name] = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+    return found
+
+
+def work(rank: int, port: int, file: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    distributed.init_process_group("gloo", rank=rank, world_size=2)
+    found = step(slice(0, 5) if rank == 0 else slice(5, 9))
+    for gradients in found.values():
+        for gradient in gradients:
+            distributed.all_reduce(gradient)
+            gradient /= 2  # DDP's mean
+    if rank == 0:
+        torch.save(found, file)
+    distributed.destroy_process_group()
+
+
+def test_gradients_of_two_uneven_processes_are_those_of_one(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    multiprocessing.spawn(work, (port, tmp_path / "found.pt"), nprocs=2)
+    found, expected = torch.load(tmp_path / "found.pt", weights_only=True), step(slice(0, 9))
+    for name, gradients in expected.items():
+        assert gradients[0].abs().max() > 0.1
+        for ours, theirs in zip(found[name], gradients, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)

@@ -4,7 +4,13 @@ import torch
 from loss_cases import EXTREME_TEMPERATURES, LN3, SHAPES, TEMPERATURES, kl, labels_for, normal, pairs, softmax
 from torch.nn import functional
 
-from picturebook.losses import correlation_distillation, decoupled_distillation, distillation_kl
+from picturebook.losses import (
+    correlation_distillation,
+    cross_entropy,
+    decoupled_distillation,
+    distillation_kl,
+    teacher_confidences,
+)
 from picturebook.types import UNLABELLED
 
 
@@ -187,3 +193,29 @@ def test_extreme_temperatures_agree_with_the_formulae_in_float32(temperature: fl
         slow_decoupled_distillation(student, teacher, labels, temperature, 1.0, 8.0),
     ]
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+def slow_confidence_weighted(student: np.ndarray, teacher: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    """CWTM: each image's cross-entropy by the teacher's largest probability over the batch's sum of them (arXiv:1805.04770)."""
+    largest = [max(softmax(row / temperature)) for row in teacher]
+    return sum(
+        -largest[i] / sum(largest) * np.log(softmax(student[i])[labels[i]]) for i in range(len(labels)) if labels[i] != UNLABELLED
+    )
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_confidences_weight_a_cross_entropy_as_the_source_does(shape: tuple[int, int], temperature: float) -> None:
+    student, teacher = normal(shape)
+    labels = labels_for(shape)
+    labels[1:2] = UNLABELLED
+    sure = teacher_confidences(torch.tensor(teacher), temperature=temperature)
+    value = cross_entropy(torch.tensor(student), torch.tensor(labels), weights=sure / sure.mean())
+    assert value.item() == pytest.approx(slow_confidence_weighted(student, teacher, labels, temperature), rel=1e-10)
+
+
+def test_teachers_that_are_as_sure_of_every_image_leave_the_cross_entropy_as_it_is() -> None:
+    student, _, labels = pairs((5, 3))
+    sure = teacher_confidences(torch.tensor([[0.0, LN3, 0.0]] * 5, dtype=torch.float64))
+    assert sure.tolist() == pytest.approx([0.6] * 5)
+    torch.testing.assert_close(cross_entropy(student, labels, weights=sure / 0.6), cross_entropy(student, labels))

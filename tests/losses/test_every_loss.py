@@ -18,15 +18,32 @@ from picturebook.losses import (
     distillation_kl,
     feature_regression,
     hint_regression,
+    info_nce,
+    multi_crop_cross_entropy,
     permute_non_targets,
+    sigmoid_contrast,
     standardise_logits,
+    teacher_confidences,
     virtual_teacher_kl,
 )
 from picturebook.types import UNLABELLED
 
 Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
+
+def confidence_weighted(s: Tensor, t: Tensor, y: Tensor, T: float) -> Tensor:
+    sure = teacher_confidences(t, temperature=T)
+    return cross_entropy(s, y, weights=sure / sure.mean())
+
+
+def multi_crop(s: Tensor, t: Tensor, y: Tensor, T: float) -> Tensor:
+    """The student on three views, the teacher on two of them."""
+    views, centre = (s.expand(3, *s.shape), t.expand(2, *t.shape)), torch.zeros(t.shape[1], dtype=t.dtype)
+    return multi_crop_cross_entropy(*views, centre=centre, teacher_temperature=T / 2, student_temperature=T)
+
+
 LOSSES: dict[str, Loss] = {
+    "confidence_weighted": confidence_weighted,
     "contrastive_alignment": lambda s, t, y, T: contrastive_alignment(s, t, temperature=T),
     "correlation_distillation": lambda s, t, y, T: correlation_distillation(s, t, temperature=T),
     "cross_entropy": lambda s, t, y, T: cross_entropy(s, y, label_smoothing=0.1),
@@ -34,10 +51,15 @@ LOSSES: dict[str, Loss] = {
     "distillation_kl": lambda s, t, y, T: distillation_kl(s, t, temperature=T),
     "feature_regression": lambda s, t, y, T: feature_regression(s, t),
     "hint_regression": lambda s, t, y, T: hint_regression(s, t),
+    "info_nce": lambda s, t, y, T: info_nce(s, t, scale=1 / T, label_smoothing=0.1),
+    "multi_crop_cross_entropy": multi_crop,
+    "sigmoid_contrast": lambda s, t, y, T: sigmoid_contrast(s, t, scale=1 / T, bias=-1.0),
     "standardised_kl": lambda s, t, y, T: distillation_kl(standardise_logits(s), standardise_logits(t), temperature=T),
     "virtual_teacher_kl": lambda s, t, y, T: virtual_teacher_kl(s, y, temperature=T),
 }
-WITH_A_TEACHER = sorted(LOSSES.keys() - {"cross_entropy", "virtual_teacher_kl"})
+TWO_TOWERS = {"info_nce", "sigmoid_contrast"}
+"""Losses whose both sides learn, and whose scale is checked in test_contrastive.py."""
+WITH_A_TEACHER = sorted(LOSSES.keys() - {"cross_entropy", "virtual_teacher_kl"} - TWO_TOWERS)
 
 
 @pytest.fixture(params=LOSSES)
@@ -142,7 +164,7 @@ def test_an_empty_batch_is_refused(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
-@pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"cross_entropy", "feature_regression", "hint_regression"}))
+@pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"cross_entropy", "feature_regression", "hint_regression"} - TWO_TOWERS))
 def test_a_temperature_that_is_not_positive_is_refused(name: str, temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature: expected a positive number, got"):
         LOSSES[name](torch.zeros(1, 2), torch.zeros(1, 2), torch.tensor([0]), temperature)

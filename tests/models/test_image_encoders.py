@@ -79,7 +79,7 @@ def test_images_of_another_size_are_resized_and_stay_in_range() -> None:
     checks = torch.zeros(1, 3, 8, 8)
     checks[:, :, ::2, ::2] = 1
     assert encoder(checks).shape == (1, 5)
-    resized = encoder._prepare(checks) * encoder.std + encoder.mean
+    resized = encoder.prepare(checks) * encoder.std + encoder.mean
     assert resized.min() >= -1e-6
     assert resized.max() <= 1 + 1e-6
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from picturebook.errors import ModelError, TextError
-from picturebook.models.text_encoders import TextEncoder, load_text_encoder, whiten, whiten_queries
+from picturebook.models.text_encoders import TextEncoder, load_text_encoder, whiten, whiten_by, whiten_queries
 from picturebook.types import Queries
 
 
@@ -179,3 +179,20 @@ def test_queries_are_whitened_by_the_statistics_of_the_classes_means(ridge: floa
 def test_one_query_a_class_is_whitened_as_a_bank() -> None:
     queries = Queries(bank()[:, None], torch.ones(6, 1, dtype=torch.bool))
     assert torch.equal(whiten_queries(queries).vectors[:, 0], whiten(bank()))
+
+
+@pytest.mark.parametrize("num_queries", [1, 3])
+def test_a_text_of_the_bank_is_whitened_as_the_bank_is(num_queries: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(5, num_queries, 8, generator=generator)
+    queries = Queries(vectors, torch.ones(5, num_queries, dtype=torch.bool))
+    again = whiten_by(queries, queries[torch.tensor([3, 1])]).vectors
+    torch.testing.assert_close(again, whiten_queries(queries).vectors[[3, 1]])
+
+
+def test_what_a_bank_of_one_query_a_class_never_met_is_left_out() -> None:
+    vectors = torch.zeros(3, 1, 8)
+    vectors[:, 0, :3] = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    queries = Queries(vectors, torch.ones(3, 1, dtype=torch.bool))
+    beyond = Queries(vectors[:1] + 5 * torch.eye(8)[7], queries.mask[:1])
+    torch.testing.assert_close(whiten_by(queries, beyond).vectors, whiten_queries(queries).vectors[:1])

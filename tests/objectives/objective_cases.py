@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from coca_cases import COCA_BUILDERS
+from contrastive_cases import CONTRASTIVE_BUILDERS
+from dino_cases import DINO_BUILDERS
+from own_teacher_cases import OWN_TEACHER_BUILDERS
 from torch import Tensor, nn
 
 from conftest import VIT
@@ -18,7 +22,7 @@ from picturebook.objective import Objective
 from picturebook.objectives.image_text import HeadLossOptions, ImageText
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, Supervised, SupervisedOptions
 from picturebook.stores.packed import PackedArray, PackedWriter
-from picturebook.teachers import ClassifierTeacher
+from picturebook.teachers import ClassifierTeacher, TableTeacher, one_hot_logits
 from picturebook.types import Batch, Queries
 
 NUM = 12
@@ -35,7 +39,9 @@ class Built:
     """First parts of the names of its parameters."""
     frozen: dict[str, nn.Module] = field(default_factory=dict)
     counters: set[str] = field(default_factory=set)
-    """First parts of the names of what its state has beside them."""
+    """First parts of the names of what its state has beside them, of which weights are made."""
+    carried: frozenset[str] = frozenset()
+    """First parts of the names of what else its state has: averages, and what a schedule or a running mean writes."""
     within_a_batch: frozenset[str] = frozenset()
     """Terms that relate the images of one batch, or draw numbers, so that parts of a batch do not add up to it."""
 
@@ -49,7 +55,9 @@ def images() -> Tensor:
 
 
 def batch(labels: Tensor = LABELS) -> Batch:
-    return Batch(torch.arange(NUM) * 7 - 20, torch.zeros(NUM, dtype=torch.long), labels, images())
+    whole = images()
+    crops = (whole.flip(3), whole[..., 4:12, 4:12])  # for objectives of several crops; others do not look at them
+    return Batch(torch.arange(NUM) * 7 - 20, torch.zeros(NUM, dtype=torch.long), labels, whole, crops)
 
 
 def encoder(seed: int, num_classes: int = 3) -> ImageEncoder:
@@ -95,7 +103,16 @@ def soft_targets(folder: Path, **settings: Any) -> Built:
     objective = SoftTargets(encoder(1), ClassifierTeacher(teacher), options, projector=projector, **words)
     trained = {"student"} | ({"projector"} if projector else set()) | ({"alignment"} if words else set())
     counters = {"warmth"} if options.divergence_warmup else set()
-    return Built(objective, trained, {"teacher": teacher}, counters, _within_a_batch(settings))
+    return Built(objective, trained, {"teacher": teacher}, counters, within_a_batch=_within_a_batch(settings))
+
+
+def pseudo_labels(folder: Path) -> Built:
+    """Labels and pseudo-labels as noisy_student gives them."""
+    rows = torch.arange(NUM)
+    targets = torch.where((rows % 2 == 0)[:, None], one_hot_logits(LABELS, 3), 4.0 * images().mean(dim=(2, 3)))
+    options = SoftTargetOptions(temperature=1.0, label_weight=0.0)
+    objective = SoftTargets(encoder(1), TableTeacher(batch().ids.numpy(), targets), options, projector=None)
+    return Built(objective, {"student"})
 
 
 def _within_a_batch(settings: dict[str, Any]) -> frozenset[str]:
@@ -105,6 +122,8 @@ def _within_a_batch(settings: dict[str, Any]) -> frozenset[str]:
         names.add("alignment_balance")
     if alignment and alignment.get("loss") != "cosine":
         names.add("alignment")
+    if settings.get("divergence") == "cwtm":
+        names.add("confidence_weighted_cross_entropy")
     if settings.get("divergence") == "dist":
         names.add("correlation_distillation")
     if settings.get("permute_non_targets"):
@@ -127,14 +146,20 @@ def image_text(folder: Path) -> Built:
 CONTRAST, COSINE = {"weight": 0.5}, {"weight": 0.5, "loss": "cosine"}
 
 BUILDERS: dict[str, Callable[[Path], Built]] = {
+    **COCA_BUILDERS,
+    **CONTRASTIVE_BUILDERS,
+    **DINO_BUILDERS,
+    **OWN_TEACHER_BUILDERS,
     "image_text": image_text,
     "soft_targets": partial(soft_targets, distilled="both", label_weight=0.3),
     "soft_targets/alignment": partial(soft_targets, alignment=CONTRAST, distilled="both"),
     "soft_targets/alignment without labels": partial(soft_targets, alignment=COSINE, label_weight=0.0),
+    "soft_targets/cwtm": partial(soft_targets, divergence="cwtm"),
     "soft_targets/dist": partial(soft_targets, divergence="dist"),
     "soft_targets/dkd": partial(soft_targets, divergence="dkd"),
     "soft_targets/dkpp": partial(soft_targets, permute_non_targets=True),
     "soft_targets/hints": partial(soft_targets, distilled="both", representation_loss="mse", representation_weight=1.0),
+    "soft_targets/pseudo-labels": pseudo_labels,
     "soft_targets/standardised": partial(soft_targets, standardise=True),
     "soft_targets/standardised dkd": partial(soft_targets, divergence="dkd", standardise=True),
     "supervised": partial(supervised, label_smoothing=0.1),

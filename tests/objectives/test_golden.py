@@ -19,7 +19,7 @@ from picturebook.config import run_recipe
 
 GOLDEN = Path(__file__).with_name("golden.json")
 VARIANTS = Path(__file__).with_name("golden_variants.json")
-CASES = ("supervised", "distil", "born_again", "bank", "own", "learned")
+CASES = ("supervised", "be_your_own_teacher", "distil", "born_again", "bank", "own", "learned")
 # One batch holds all 33 training pictures, so that the log's line an epoch is a line a step.
 STEPS = {"epochs": 20, "batch_size": 33, "num_views": 4, "learning_rate": 3e-3}
 
@@ -27,7 +27,7 @@ STEPS = {"epochs": 20, "batch_size": 33, "num_views": 4, "learning_rate": 3e-3}
 def losses(recipe_options: Callable[..., Any], case: str, out: Path) -> dict[str, list[float]]:
     """Stage → the loss of each step."""
     changes: dict[str, Any] = {"train": STEPS}
-    if case not in ("supervised", "born_again"):
+    if case not in ("supervised", "be_your_own_teacher", "born_again"):
         changes |= {"student": VIT, "teacher": {"train": {**STEPS, "num_views": 0}}}
     found: dict[str, list[float]] = {}
     for line in run_recipe(recipe_options(case, out, **changes)).read_metrics():

@@ -1,5 +1,7 @@
 """What the objectives add up, term by term, and which settings are refused."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,12 +19,14 @@ from picturebook.losses import (
     hint_regression,
     permute_non_targets,
     standardise_logits,
+    teacher_confidences,
     virtual_teacher_kl,
 )
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, Supervised, SupervisedOptions
 from picturebook.options import validate
 from picturebook.recipes.born_again import BornAgainLossOptions
-from picturebook.teachers import ClassifierTeacher
+from picturebook.teachers import ClassifierTeacher, TableTeacher, one_hot_logits
+from picturebook.types import UNLABELLED, Batch, Mixed
 
 
 def made(settings: dict[str, Any]) -> SoftTargets:
@@ -67,12 +71,13 @@ def test_soft_targets_is_its_formula(distilled: str, label_weight: float, repres
 def test_each_divergence_comes_with_the_weights_and_temperature_of_its_source() -> None:
     q, p = seen()
     z, t = standardise_logits(q), standardise_logits(p)
-    label = cross_entropy(q, LABELS)
+    label, sure = cross_entropy(q, LABELS), teacher_confidences(p)
     expected = {
         ("kl", False): 0.1 * label + 0.9 * distillation_kl(q, p, temperature=2.0),
         ("kl", True): 0.1 * label + 9 * distillation_kl(z, t, temperature=2.0),
         ("dist", False): label + 2 * correlation_distillation(q, p, temperature=4.0),
         ("dist", True): label + 2 * correlation_distillation(z, t, temperature=4.0),
+        ("cwtm", False): cross_entropy(q, LABELS, weights=sure / sure.mean()),
         ("dkd", False): label + decoupled_distillation(q, p, LABELS, temperature=4.0, non_target_weight=8.0),
         ("dkd", True): label + 9 * decoupled_distillation(z, t, LABELS, temperature=2.0, non_target_weight=8.0),
     }
@@ -156,8 +161,10 @@ def test_words_at_no_weight_leave_every_loss_as_it_is() -> None:
         ({"distilled": "representation", "divergence_warmup": 0.2}, "divergence_warmup takes no effect"),
         ({"representation_loss": "mse"}, "representation_loss takes no effect"),
         ({"non_target_weight": 2.0}, "non_target_weight takes no effect with divergence = 'kl'"),
-        ({"divergence": "kld"}, "loss: divergence: Input should be 'kl', 'dist' or 'dkd'"),
+        ({"divergence": "kld"}, "loss: divergence: Input should be 'kl', 'dist', 'dkd' or 'cwtm'"),
         ({"divergence": ["kl"]}, "loss: divergence: "),
+        ({"divergence": "cwtm", "standardise": True}, "take no effect with divergence = 'cwtm'"),
+        ({"divergence": "cwtm", "permute_non_targets": True}, "take no effect with divergence = 'cwtm'"),
         ({"divergence_weight": -1.0}, "greater than or equal to 0"),
         ({"label_weight": "much"}, "loss: label_weight: Input should be a valid number"),
     ],
@@ -180,3 +187,144 @@ def test_what_says_nothing_of_two_classes_is_refused(name: str) -> None:
     with pytest.raises(OptionError, match="need at least 3 classes"):
         SoftTargets(encoder(1, num_classes=2), teacher, SoftTargetOptions.model_validate({name: True}), projector=None)
     SoftTargets(encoder(1, num_classes=2), teacher, SoftTargetOptions(divergence="dkd"), projector=None)
+
+
+# ---- named settings of the family ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("temperature", "alpha", "multiplier"), [(6.0, 0.95, 50.0), (20.0, 0.9, 100.0), (20.0, 0.95, 1.0)]
+)  # ResNet-18, ResNeXt-29 and MobileNetV2 of arXiv:1909.11723, in its code
+def test_teacher_free_self_distillation_is_within_reach_of_born_again(
+    temperature: float, alpha: float, multiplier: float
+) -> None:
+    q, p = seen()
+    classes = 100  # the source divides by the classes of CIFAR-100 and multiplies again
+    weight = alpha * multiplier / classes
+    settings = {"temperature": temperature, "label_weight": 1 - alpha, "divergence_weight": weight}
+    options = BornAgainLossOptions.model_validate(settings)
+    objective = SoftTargets(encoder(1), ClassifierTeacher(teaching_encoder()), options, projector=None).eval()
+    expected = (1 - alpha) * cross_entropy(q, LABELS) + weight * distillation_kl(q, p, temperature=temperature)
+    torch.testing.assert_close(objective(batch()).total, expected)
+
+
+def test_function_matching_is_the_divergence_alone_on_what_both_see() -> None:
+    q, p = seen()
+    found = made({"label_weight": 0.0, "temperature": 5.0})(mixed_batch())
+    assert list(found.terms) == ["distillation_kl"]
+    torch.testing.assert_close(found.total, distillation_kl(q, p, temperature=5.0))
+
+
+def test_labels_and_pseudo_labels_are_cross_entropies_up_to_the_targets_own_entropy() -> None:
+    q, _ = seen()
+    said = torch.linspace(-2, 2, 36).view(12, 3)
+    targets = torch.where((torch.arange(12) < 4)[:, None], one_hot_logits(LABELS, 3), said)
+    options = SoftTargetOptions(temperature=1.0, label_weight=0.0)
+    objective = SoftTargets(encoder(1), TableTeacher(batch().ids.numpy(), targets), options, projector=None).eval()
+    log_q, p = q.log_softmax(dim=1), said.softmax(dim=1)
+    hard = -log_q[torch.arange(4), LABELS[:4]].sum()
+    soft = (p * (p.log() - log_q))[4:].sum()
+    torch.testing.assert_close(objective(batch()).total, (hard + soft) / 12)
+
+
+# ---- mixed pictures -----------------------------------------------------------------------------------------------------
+
+PARTNERS = torch.where(torch.arange(12) % 4 == 0, UNLABELLED, (LABELS + 1) % 3)
+SHARE = torch.linspace(0.0, 1.0, 12)
+
+
+def mixed_batch() -> Batch:
+    return replace(batch(), mixed=Mixed(PARTNERS, SHARE))
+
+
+def by_hand(value: Callable[[Tensor, int], Tensor], logits: Tensor) -> Tensor:
+    """share · value(own label) + (1 − share) · value(partner's), one picture at a time; nothing for what has no label."""
+    total = logits.new_zeros(())
+    for row, own, partner, share in zip(logits, LABELS.tolist(), PARTNERS.tolist(), SHARE.tolist(), strict=True):
+        total = total + share * value(row, own) + (0.0 if partner == UNLABELLED else (1 - share) * value(row, partner))
+    return total / len(logits)
+
+
+def of_a_label(row: Tensor, label: int) -> Tensor:
+    return -row.log_softmax(dim=0)[label]
+
+
+def test_mixed_pictures_have_the_labels_of_both_by_their_shares() -> None:
+    q, _ = seen()
+    objective = made({"label_weight": 0.3})
+    terms = objective(mixed_batch()).terms
+    torch.testing.assert_close(terms["cross_entropy"], by_hand(of_a_label, q))
+    torch.testing.assert_close(terms["distillation_kl"], objective(batch()).terms["distillation_kl"])
+    supervised = Supervised(encoder(1), SupervisedOptions(virtual_teacher_weight=0.5)).eval()
+    terms = supervised(mixed_batch()).terms
+    torch.testing.assert_close(terms["cross_entropy"], by_hand(of_a_label, q))
+    one_by_one = by_hand(lambda row, label: virtual_teacher_kl(row[None], torch.tensor([label])), q)
+    torch.testing.assert_close(terms["virtual_teacher_kl"], one_by_one)
+
+
+def test_confidences_weight_both_labels_of_a_mixed_picture() -> None:
+    q, p = seen()
+    sure = teacher_confidences(p)
+    weights = sure / sure.mean()
+    expected = cross_entropy(q, LABELS, weights=weights * SHARE) + cross_entropy(q, PARTNERS, weights=weights * (1 - SHARE))
+    torch.testing.assert_close(made({"divergence": "cwtm"})(mixed_batch()).total, expected)
+
+
+def test_a_share_of_one_is_a_picture_that_is_not_mixed() -> None:
+    alone = replace(batch(), mixed=Mixed(PARTNERS, torch.ones(12)))
+    for objective in (made({"label_weight": 0.5}), Supervised(encoder(1), SupervisedOptions(label_smoothing=0.1)).eval()):
+        torch.testing.assert_close(objective(alone).total, objective(batch()).total)
+
+
+CLASS_WEIGHTS = torch.tensor([0.5, 2.0, 1.25])
+
+
+def slow_weighted(losses: list[float], labels: list[int]) -> float:
+    """The mean of w_y · loss over all rows, in which those without a label count 0."""
+    return sum(CLASS_WEIGHTS[label].item() * loss for loss, label in zip(losses, labels, strict=True) if label >= 0) / len(labels)
+
+
+def alone(logits: Tensor, labels: Tensor) -> list[float]:
+    return [cross_entropy(logits[row : row + 1], labels[row : row + 1]).item() for row in range(len(labels))]
+
+
+def test_class_weights_weigh_each_labels_loss_by_its_class() -> None:
+    labels = LABELS.clone()
+    labels[:3] = UNLABELLED
+    mixed = Mixed(LABELS.flip(0), torch.linspace(0.1, 1.0, len(LABELS)))
+    logits, _ = seen()
+    options = SupervisedOptions(class_weights="balanced")
+    objective = Supervised(encoder(1), options, class_weights=CLASS_WEIGHTS).eval()
+    whole = objective(batch(labels)).total.item()
+    assert whole == pytest.approx(slow_weighted(alone(logits, labels), labels.tolist()), rel=1e-5)
+    both = objective(replace(batch(labels), mixed=mixed)).total.item()
+    own = [share * loss for share, loss in zip(mixed.share.tolist(), alone(logits, labels), strict=True)]
+    other = [(1 - share) * loss for share, loss in zip(mixed.share.tolist(), alone(logits, mixed.labels), strict=True)]
+    assert both == pytest.approx(slow_weighted(own, labels.tolist()) + slow_weighted(other, mixed.labels.tolist()), rel=1e-5)
+
+
+def test_class_weights_weigh_the_labels_part_of_soft_targets_and_not_the_teachers() -> None:
+    teacher = ClassifierTeacher(teaching_encoder())
+    options = SoftTargetOptions(class_weights="balanced", label_weight=0.3)
+    plain = SoftTargets(encoder(1), teacher, SoftTargetOptions(label_weight=0.3), projector=None).eval()(batch())
+    weighted = SoftTargets(encoder(1), teacher, options, projector=None, class_weights=CLASS_WEIGHTS).eval()(batch())
+    logits, _ = seen()
+    expected = slow_weighted(alone(logits, LABELS), LABELS.tolist())
+    assert weighted.terms["cross_entropy"].item() == pytest.approx(expected, rel=1e-5)
+    assert weighted.terms["distillation_kl"].item() == plain.terms["distillation_kl"].item()
+    assert weighted.total.item() == pytest.approx(0.3 * expected + 0.7 * plain.terms["distillation_kl"].item(), rel=1e-5)
+
+
+def test_equal_class_weights_change_nothing_and_weights_are_saved_with_the_objective() -> None:
+    ones = Supervised(encoder(1), SupervisedOptions(class_weights="balanced"), class_weights=torch.ones(3)).eval()
+    plain = Supervised(encoder(1), SupervisedOptions()).eval()
+    assert ones(batch()).total.item() == pytest.approx(plain(batch()).total.item(), rel=1e-6)
+    assert set(ones.state_dict()) - set(plain.state_dict()) == {"class_weights"}
+
+
+def test_class_weights_without_a_label_to_weigh_are_refused() -> None:
+    with pytest.raises(ValueError, match="class_weights = 'balanced' takes no effect with label_weight = 0"):
+        SoftTargetOptions(class_weights="balanced", label_weight=0.0)
+    with pytest.raises(ValueError, match="class_weights"):
+        BornAgainLossOptions(class_weights="balanced")
+    assert SoftTargetOptions(class_weights="balanced", divergence="cwtm").label_weight == 0.0

@@ -28,9 +28,21 @@ Make = Callable[..., Any]
 DROPPING_VIT = merged(VIT, {"model_args": {**VIT["model_args"], "drop_path_rate": 0.2, "proj_drop_rate": 0.1}})
 DROPPING_RESNET = merged(RESNET, {"model_args": {**RESNET["model_args"], "drop_path_rate": 0.2, "drop_rate": 0.2}})
 
+DROPPED_VIT = merged(VIT, {"dropout": 0.1, "stochastic_depth": 0.2})
+
 RESUMED: dict[str, dict[str, Any]] = {
+    "align": {"student": DROPPING_VIT, "pretrain": {"epochs": 3}},
+    "coca": {"student": DROPPING_VIT, "pretrain": {"epochs": 3}},
+    "dino": {"student": DROPPING_RESNET, "pretrain": {"epochs": 3}},
     "supervised": {"student": DROPPING_RESNET, "train": {"epochs": 4}},
+    "chosen": {
+        "student": DROPPING_RESNET,
+        "train": {"epochs": 5, "keep": "best", "validations": 5, "sampling": "balanced"},
+        "loss": {"class_weights": "balanced"},
+    },
+    "be_your_own_teacher": {"student": DROPPING_RESNET, "train": {"epochs": 3}, "early_exit": 2},
     "born_again": {"student": DROPPING_RESNET, "train": {"epochs": 3}, "loss": {"distilled": "both", "label_weight": 0.3}},
+    "noisy_student": {"student": DROPPED_VIT, "train": {"epochs": 3}, "iterations": 2},
     # More views than stored tokens, so that labelling goes through the encoder.
     "own": {"student": DROPPING_VIT, "train": {"epochs": 3}, "teacher": {"token_views": 1, "train": {"epochs": 3}}},
     "folded": {
@@ -72,7 +84,7 @@ def frozen(changes: dict[str, Any], encoder: str) -> dict[str, Any]:
 
 
 def resumable(recipe_options: Make, encoder: str, case: str, out: Path, cache: Path) -> Any:
-    name = "own" if case == "folded" else case
+    name = {"folded": "own", "chosen": "supervised"}.get(case, case)
     return recipe_options(name, out, cache=str(cache), **frozen(RESUMED[case], encoder))
 
 
@@ -100,7 +112,13 @@ def without_clocks(run: RunFolder) -> tuple[Any, Any]:
     ("case", "stage", "calls"),
     [
         ("supervised", "training student", 6),
+        ("chosen", "training student", 9),
+        ("be_your_own_teacher", "training student", 5),
         ("born_again", "training student", 5),
+        ("align", "training pretrain", 5),
+        ("coca", "training pretrain", 5),
+        ("dino", "training pretrain", 5),
+        ("noisy_student", "training student", 5),
         ("learned", "labelling targets", 1),
         ("folded", "training partner-fold-1", 3),
         ("folded", "auditing the teacher", 2),
@@ -168,6 +186,27 @@ def test_the_seconds_of_the_stage_that_was_cut_off_count_too(recipe_options: Mak
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "batch_size": 15, "epochs": 2}
 UNEVEN = {**SGD, "batch_size": 18, "epochs": 3}
 PARALLEL: dict[str, tuple[str, dict[str, Any]]] = {
+    "siglip": ("siglip", {"train": SGD, "pretrain": UNEVEN}),
+    "align": ("align", {"train": SGD, "pretrain": UNEVEN}),
+    "clip": ("clip", {"train": SGD, "pretrain": UNEVEN}),
+    "coca": ("coca", {"train": SGD, "pretrain": UNEVEN}),
+    "chosen": (
+        "supervised",
+        {
+            "student": VIT,
+            "train": UNEVEN | {"keep": "best", "validations": 3, "sampling": "balanced"},
+            "loss": {"class_weights": "balanced"},
+        },
+    ),
+    # Its centre and its signs of collapse are means over both processes.
+    "dino": ("dino", {"student": VIT, "train": SGD, "pretrain": UNEVEN, "loss": {"frozen_prototypes": 0.3, "momentum": 0.9}}),
+    "exits": ("be_your_own_teacher", {"student": VIT, "train": UNEVEN, "loss": {"distillation_weight": 0.4}, "early_exit": 1}),
+    # The weights of confidences are normalised over both processes.
+    "confidence-weighted": ("born_again", {"student": VIT, "train": UNEVEN, "loss": {"divergence": "cwtm"}}),
+    "noisy student": (
+        "noisy_student",
+        {"student": merged(VIT, {"dropout": 0.0, "stochastic_depth": 0.0}), "train": UNEVEN, "iterations": 2},
+    ),
     # Its first teacher is trained as a supervised student is; some pictures have no label, and these are not shared out evenly.
     "soft targets": (
         "born_again",
@@ -247,7 +286,7 @@ def parallel(
 
     runs, files = {}, []
     for name, (case, changes) in PARALLEL.items():
-        data = {"data": {"root": str(unlabelled_data)}} if name == "soft targets" else {}
+        data = {"data": {"root": str(unlabelled_data)}} if name in ("soft targets", "confidence-weighted", "chosen") else {}
         one, two = (
             recipe_options(
                 case, root / f"{name}-{count}", cache=str(root / f"cache-{count}"), **frozen(changes, frozen_encoder), **data

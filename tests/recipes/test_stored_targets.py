@@ -1,25 +1,29 @@
 """Stored targets = live teacher."""
 
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from conftest import VIT, make_stages
 from picturebook.data.loaders import TrainingBatches
+from picturebook.data.multi_crop import MultiCropMaker, MultiCropOptions
 from picturebook.data.text_table import TextTable
 from picturebook.errors import StoreError
 from picturebook.models.head_ensembles import Experts, FoldedHead
 from picturebook.models.heads import HeadOptions, build_head
 from picturebook.models.image_encoders import weights_fingerprint
+from picturebook.objective import Loss, Objective
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets
 from picturebook.recipes.head_teacher import HeadParts, TrainedHead, label_with_heads, live_teacher
 from picturebook.recipes.tokens import encode_pictures
 from picturebook.teachers import ClassifierTeacher, FoldTable
-from picturebook.types import Queries
+from picturebook.types import Batch, Queries
 
 Make = Callable[..., Any]
 
@@ -39,8 +43,14 @@ def training_batches(stages: Any) -> TrainingBatches:
     )
 
 
-def test_what_was_stored_is_what_the_teacher_says_of_every_training_view(recipe_options: Make, tmp_path: Path) -> None:
-    stages = make_stages(recipe_options("supervised", tmp_path / "run"))
+MIXED = {"mixup": 0.4, "cutmix": 0.4, "randaugment": 2}
+
+
+@pytest.mark.parametrize("views", [{}, MIXED], ids=["plain", "mixed"])
+def test_what_was_stored_is_what_the_teacher_says_of_every_training_view(
+    recipe_options: Make, tmp_path: Path, views: dict[str, float]
+) -> None:
+    stages = make_stages(recipe_options("supervised", tmp_path / "run", views=views))
     teacher = ClassifierTeacher(stages.new_student("encoder"))
     stored = stages.label("targets", teacher, fingerprint={"teacher": "t"}, representation_width=8)
     batches = training_batches(stages)
@@ -103,3 +113,41 @@ def test_stored_targets_of_something_else_are_refused_by_name(recipe_options: Ma
     stages = make_stages(options)
     again = stages.label("targets", teacher, fingerprint={"teacher": "first"})
     assert again(training_batches(stages).at(0)).logits.shape == (16, 3)
+
+
+def test_targets_of_views_mixed_with_other_pictures_are_refused(recipe_options: Make, tmp_path: Path) -> None:
+    stages = make_stages(recipe_options("supervised", tmp_path / "run", student=VIT, views=MIXED))
+    plain = make_stages(recipe_options("supervised", tmp_path / "run", student=VIT))
+    assert "partners" not in plain.view_fingerprint()
+    teacher = ClassifierTeacher(stages.new_student("encoder"))
+    stages.label("targets", teacher, fingerprint={"teacher": "t"})
+    fewer = copy(stages)
+    fewer.maker = stages.maker.among(stages.train_rows[1:])
+    with pytest.raises(StoreError, match="its partners is "):
+        fewer.label("targets", teacher, fingerprint={"teacher": "t"})
+
+
+class Seen(Objective):
+    """Keeps the batches that it is trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.batches: list[Batch] = []
+
+    def forward(self, batch: Batch) -> Loss:
+        self.batches.append(batch)
+        return Loss(self.weight * batch.images.mean())
+
+
+def test_a_training_mixes_its_own_rows_or_takes_the_maker_that_it_is_given(recipe_options: Make, tmp_path: Path) -> None:
+    mixing = make_stages(recipe_options("supervised", tmp_path / "mixing", views={"cutmix": 1.0}))
+    labels = mixing.pictures.labels
+    rows = mixing.train_rows[labels[mixing.train_rows] != 0]
+    objective = Seen()
+    mixing.train("student", objective, rows=rows)
+    assert set(torch.cat([batch.mixed.labels for batch in objective.batches]).tolist()) == {1, 2}
+    plain, crops = make_stages(recipe_options("supervised", tmp_path / "crops")), Seen()
+    plain.train("student", crops, rows=rows, maker=MultiCropMaker(plain.maker, MultiCropOptions(local_crops=3, local_size=8)))
+    assert {len(batch.crops) for batch in crops.batches} == {4}
+    assert {batch.mixed for batch in crops.batches} == {None}

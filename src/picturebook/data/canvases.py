@@ -1,6 +1,6 @@
 """The canvas store: each picture decoded once, then mapped from disk.
 
-A store is a folder `cache/<key>/` that is written elsewhere and moved into place when it is whole:
+A store is a folder `cache/<key>/` that is filled under the name `cache/<key>.partial` (decoding.py) and renamed when it is whole:
     canvases.bin    uint8 [n, S, S, 3], the pictures that decoded, in table order
     rows.npy        int64 [n], their rows in the table
     sizes.npy       int32 [n, 2], height and width of the originals
@@ -10,26 +10,23 @@ A store is a folder `cache/<key>/` that is written elsewhere and moved into plac
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
+from picturebook.data.decoding import CANVASES, JOURNAL, decode_table
 from picturebook.data.duplicates import duplicate_groups
-from picturebook.data.findings import Finding, by_kind, from_json, to_json
-from picturebook.data.images import Broken, Decoded, decode
+from picturebook.data.findings import Finding, from_json, to_json
 from picturebook.data.tables import Table
+from picturebook.stores.packed import locked
 from picturebook.types import Progress, no_progress
+from picturebook.writing import disk_errors_told, npy, sync_folder, write_atomically, write_json
 
 _FORMAT = 1
 """Goes into the key: another way to decode or to store is another store."""
-_CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,17 +56,19 @@ def open_canvases(table: Table, *, side: int, root: str, cache: Path, progress: 
         root: the data root, part of the store's key.
         cache: the folder of stores.
         progress: called with (rows decoded, rows in all) while the store is made.
+
+    Raises:
+        RunError: the cache cannot be written.
     """
     folder = cache / _key(table, side, root)
-    if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache))
-        try:
-            _write(unfinished, table, side, progress)
-            _move(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return _open(folder, side)
+    if (store := _opened(folder, side)) is not None:
+        return store
+    with disk_errors_told(cache), locked(folder):
+        if (store := _opened(folder, side)) is None:  # or another process made it meanwhile
+            _make(folder, table, side, progress)
+            store = _opened(folder, side)
+    assert store is not None
+    return store
 
 
 def _key(table: Table, side: int, root: str) -> str:
@@ -83,66 +82,39 @@ def _key(table: Table, side: int, root: str) -> str:
     return digest.hexdigest()
 
 
-def _write(folder: Path, table: Table, side: int, progress: Progress) -> None:
-    rows, sizes = [], []
-    converted: list[tuple[str, str]] = []
-    skipped: list[tuple[str, str]] = []
-    digest = hashlib.blake2b(digest_size=16)
-    with (folder / "canvases.bin").open("wb") as file:
-        for row, result in enumerate(_decode_all(table, side)):
-            name = table.names[row]
-            if isinstance(result, Broken):
-                skipped.append((result.kind, name))
-            else:
-                file.write(result.canvas.data)
-                digest.update(result.canvas.data)
-                rows.append(row)
-                sizes.append((result.height, result.width))
-                converted += [(kind, name) for kind in result.converted]
-            progress(row + 1, len(table.names))
-    canvases = _map(folder / "canvases.bin", side)
-    np.save(folder / "rows.npy", np.array(rows, dtype=np.int64))
-    np.save(folder / "sizes.npy", np.array(sizes, dtype=np.int32).reshape(-1, 2))
-    np.save(folder / "clusters.npy", duplicate_groups(canvases))
-    findings = (*by_kind("skipped", skipped), *by_kind("converted", converted))
-    description = {"fingerprint": digest.hexdigest(), "findings": json.loads(to_json(findings))}
-    (folder / "store.json").write_text(json.dumps(description), encoding="utf-8")
+def _make(folder: Path, table: Table, side: int, progress: Progress) -> None:
+    partial = folder.with_name(f"{folder.name}.partial")
+    done = decode_table(partial, table, side, progress)
+    clusters = duplicate_groups(_map(partial / CANVASES, side))
+    write_atomically(partial / "rows.npy", npy(np.array(done.rows, dtype=np.int64)))
+    write_atomically(partial / "sizes.npy", npy(np.array(done.sizes, dtype=np.int32).reshape(-1, 2)))
+    write_atomically(partial / "clusters.npy", npy(clusters))
+    description = {"fingerprint": done.digest.hexdigest(), "findings": json.loads(to_json(done.findings))}
+    write_json(partial / "store.json", description)
+    sync_folder(partial)
+    if folder.exists():
+        shutil.rmtree(folder)  # it is damaged
+    partial.rename(folder)
+    (folder / JOURNAL).unlink()
 
 
-def _decode_all(table: Table, side: int) -> Iterator[Decoded | Broken]:
-    """Decode in threads (Pillow works outside the interpreter's lock) and in order, a chunk ahead at most."""
-
-    def attempt(row: int) -> Decoded | Broken:
-        try:
-            return decode(table.read(row), side)
-        except Broken as broken:
-            return broken
-
-    n = len(table.names)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, n, _CHUNK):
-            yield from pool.map(attempt, range(start, min(start + _CHUNK, n)))
-
-
-def _move(unfinished: Path, folder: Path) -> None:
+def _opened(folder: Path, side: int) -> CanvasStore | None:
+    """The store; None where there is none, or one that was cut off."""
     try:
-        unfinished.replace(folder)
-    except OSError:
-        # Another process made the same store meanwhile; its content is the same.
-        if not folder.exists():
-            raise
-
-
-def _open(folder: Path, side: int) -> CanvasStore:
-    description = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    return CanvasStore(
-        canvases=_map(folder / "canvases.bin", side),
-        rows=np.load(folder / "rows.npy"),
-        sizes=np.load(folder / "sizes.npy"),
-        clusters=np.load(folder / "clusters.npy"),
-        fingerprint=description["fingerprint"],
-        findings=from_json(json.dumps(description["findings"])),
-    )
+        description = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        store = CanvasStore(
+            canvases=_map(folder / CANVASES, side),
+            rows=np.load(folder / "rows.npy"),
+            sizes=np.load(folder / "sizes.npy"),
+            clusters=np.load(folder / "clusters.npy"),
+            fingerprint=description["fingerprint"],
+            findings=from_json(json.dumps(description["findings"])),
+        )
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
+        return None
+    expected = len(store.rows) * side * side * 3
+    is_whole = (folder / CANVASES).stat().st_size == expected and len(store.sizes) == len(store.clusters) == len(store.rows)
+    return store if is_whole else None
 
 
 def _map(path: Path, side: int) -> UInt8[np.ndarray, "pictures {side} {side} 3"]:

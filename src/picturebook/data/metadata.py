@@ -47,6 +47,30 @@ def read_metadata(path: Path, *, file_name: str, prefix: str = "") -> Metadata:
     Raises:
         DataError: the file cannot be read, lacks the column, names one picture twice or a path outside the root.
     """
+    columns, records = read_records(path, file_name=file_name)
+    rows: dict[str, dict[str, str]] = {}
+    lines: dict[str, str] = {}
+    for line, record in records:
+        name = posixpath.join(prefix, _inside(record.get(file_name, ""), f"{path}, {line}"))
+        if name in rows:
+            raise DataError(f"{path} has two rows for {name} ({lines[name]} and {line}): keep one.")
+        rows[name], lines[name] = record, line
+    return Metadata(path.name, columns, rows)
+
+
+def read_records(path: Path, *, file_name: str) -> tuple[tuple[str, ...], Iterable[tuple[str, dict[str, str]]]]:
+    """Read a table that names pictures, in its own order and unchecked but for its columns.
+
+    Args:
+        path: a .csv, .jsonl or .parquet file, as for `read_metadata`.
+        file_name: the column that names the picture.
+
+    Returns:
+        The columns, and (place in the file, column to text) a row.
+
+    Raises:
+        DataError: the file cannot be read, or lacks the column.
+    """
     readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -60,14 +84,7 @@ def read_metadata(path: Path, *, file_name: str, prefix: str = "") -> Metadata:
             f"{path} has no column {file_name!r} with the pictures' file names; its columns are: "
             f"{', '.join(columns) or 'none'}. Rename one, or set data.columns.file_name."
         )
-    rows: dict[str, dict[str, str]] = {}
-    lines: dict[str, str] = {}
-    for line, record in records:
-        name = posixpath.join(prefix, _inside(record.get(file_name, ""), f"{path}, {line}"))
-        if name in rows:
-            raise DataError(f"{path} has two rows for {name} ({lines[name]} and {line}): keep one.")
-        rows[name], lines[name] = record, line
-    return Metadata(path.name, columns, rows)
+    return columns, records
 
 
 def join(parts: list[Metadata]) -> Metadata:

@@ -1,28 +1,33 @@
 """Losses of the label alone."""
 
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 from torch.nn import functional
 
 from picturebook.losses.inputs import (
     Labels,
     Logits,
     Scalar,
+    Weights,
     check_classes,
     check_labels,
     check_matrix,
     check_temperature,
+    check_weights,
     widened,
 )
 from picturebook.types import UNLABELLED
 
 
-def cross_entropy(logits: Logits, labels: Labels, *, label_smoothing: float = 0.0) -> Scalar:
-    """Cross-entropy with the label, −Σ_k y'_k log q_k an image, where y' = (1 − ε) y + ε / K (arXiv:1512.00567, section 7).
+def cross_entropy(logits: Logits, labels: Labels, *, label_smoothing: float = 0.0, weights: Weights | None = None) -> Scalar:
+    """Cross-entropy with the label, −w Σ_k y'_k log q_k an image, where y' = (1 − ε) y + ε / K (arXiv:1512.00567, section 7).
 
     Args:
         logits: [B, K], unbounded; q = softmax(logits).
         labels: [B], 0 … K − 1, or UNLABELLED for a row without a label.
         label_smoothing: ε in [0, 1). The ε is spread over all K classes, the true one too.
+        weights: [B], w of each image, at least 0; 1 for all where there are none.
 
     Returns:
         Scalar in nats, mean over all B rows, in which an unlabelled row counts 0. So the parts of a batch that processes
@@ -35,14 +40,40 @@ def cross_entropy(logits: Logits, labels: Labels, *, label_smoothing: float = 0.
     check_labels(labels, logits)
     if not 0.0 <= label_smoothing < 1.0:
         raise ValueError(f"label_smoothing: expected 0 <= ε < 1, got {label_smoothing}")
-    total = functional.cross_entropy(
-        widened(logits), labels, ignore_index=UNLABELLED, reduction="sum", label_smoothing=label_smoothing
+    check_weights(weights, logits)
+    reduction = "sum" if weights is None else "none"
+    values = functional.cross_entropy(
+        widened(logits), labels, ignore_index=UNLABELLED, reduction=reduction, label_smoothing=label_smoothing
     )
-    return total / len(labels)
+    return values / len(labels) if weights is None else (weights * values).mean()
 
 
-def virtual_teacher_kl(logits: Logits, labels: Labels, *, temperature: float = 20.0, correct_probability: float = 0.99) -> Scalar:
-    """KL from a virtual teacher p to the model q, Σ_k p_k (log p_k − log q_k): Tf-KD_reg (arXiv:1909.11723, section 4).
+def balanced_class_weights(counts: Int64[Tensor, " classes"]) -> Float[Tensor, " classes"]:
+    """Weights with which each class counts as much as any other, w_k = N / (K n_k): the inverse frequency, of mean 1 over images.
+
+    A loss whose rows are weighted so stays as large as it was, so that learning rate and weights beside it keep their meaning. It
+    is what scikit-learn calls "balanced" (King and Zeng, "Logistic regression in rare events data", 2001, has the idea).
+
+    Args:
+        counts: [K], n_k labelled training images of each class, 1 or more; N is their sum.
+
+    Raises:
+        ValueError: a class has none.
+    """
+    if len(counts) == 0 or int(counts.min()) < 1:
+        raise ValueError(f"counts: expected 1 or more images of each class, got {counts.tolist()}")
+    return (counts.sum() / (len(counts) * counts.double())).float()
+
+
+def virtual_teacher_kl(
+    logits: Logits,
+    labels: Labels,
+    *,
+    temperature: float = 20.0,
+    correct_probability: float = 0.99,
+    weights: Weights | None = None,
+) -> Scalar:
+    """KL from a virtual teacher p to the model q, w Σ_k p_k (log p_k − log q_k): Tf-KD_reg (arXiv:1909.11723, section 4).
 
     The teacher is right with probability c and spreads the rest evenly, u_y = c, u_k = (1 − c) / (K − 1), and
     p = softmax(u / T). As in the authors' code, and unlike their formula, the softmax is taken of the *probabilities* u
@@ -55,6 +86,7 @@ def virtual_teacher_kl(logits: Logits, labels: Labels, *, temperature: float = 2
         labels: [B], 0 … K − 1, or UNLABELLED for a row without a label.
         temperature: T > 0, no unit.
         correct_probability: c in (0, 1).
+        weights: [B], w of each image, at least 0; 1 for all where there are none.
 
     Returns:
         Scalar in nats, at least 0 but for rounding, mean over all B rows, in which an unlabelled row counts 0.
@@ -65,6 +97,7 @@ def virtual_teacher_kl(logits: Logits, labels: Labels, *, temperature: float = 2
     check_classes(logits, "logits")
     check_labels(labels, logits)
     check_temperature(temperature)
+    check_weights(weights, logits)
     if not 0.0 < correct_probability < 1.0:
         raise ValueError(f"correct_probability: expected 0 < c < 1, got {correct_probability}")
     log_q = functional.log_softmax(widened(logits), dim=1)
@@ -72,4 +105,6 @@ def virtual_teacher_kl(logits: Logits, labels: Labels, *, temperature: float = 2
     virtual = virtual.scatter(1, labels.clamp(min=0)[:, None], correct_probability)
     log_p = functional.log_softmax(virtual / temperature, dim=1)
     divergences = functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
+    if weights is not None:
+        divergences = weights * divergences
     return torch.where(labels != UNLABELLED, divergences, 0.0).mean()

@@ -8,8 +8,10 @@ from picturebook.losses.inputs import (
     Labels,
     Logits,
     Scalar,
+    Weights,
     check_classes,
     check_labels,
+    check_matrix,
     check_pair,
     check_temperature,
     widened,
@@ -112,6 +114,24 @@ def decoupled_distillation(
     )
     divergences = target_weight * of_the_pair + non_target_weight * of_the_rest
     return temperature**2 * torch.where(labels != UNLABELLED, divergences, 0.0).mean()
+
+
+def teacher_confidences(teacher_logits: Logits, *, temperature: float = 1.0) -> Weights:
+    """max_k p_k of each image: how sure its teacher is (arXiv:1805.04770, section 3, where it weights an image's cross-entropy).
+
+    Args:
+        teacher_logits: [B, K], unbounded; detached inside.
+        temperature: T > 0, no unit; p = softmax(teacher / T). The source has 1.
+
+    Returns:
+        [B], in [1 / K, 1].
+
+    Raises:
+        ValueError: no matrix, an empty one or T is not a positive number.
+    """
+    check_matrix(teacher_logits, _NAMES[1])
+    check_temperature(temperature)
+    return functional.softmax(widened(teacher_logits).detach() / temperature, dim=1).amax(dim=1)
 
 
 def _correlation(left: Tensor, right: Tensor, *, dim: int) -> Tensor:

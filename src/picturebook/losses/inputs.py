@@ -6,6 +6,7 @@ from torch import Tensor
 
 Logits = Float[Tensor, "batch classes"]
 Labels = Int64[Tensor, " batch"]
+Weights = Float[Tensor, " batch"]
 Features = Float[Tensor, "batch width"]
 Scalar = Float[Tensor, ""]
 
@@ -42,6 +43,12 @@ def check_labels(labels: Tensor, logits: Tensor) -> None:
     """Refuse labels that are not one a row."""
     if labels.shape != logits.shape[:1]:
         raise ValueError(f"labels: expected one a row of the logits, shape [{len(logits)}], got {_shape(labels)}")
+
+
+def check_weights(weights: Tensor | None, logits: Tensor) -> None:
+    """Refuse weights that are not one a row."""
+    if weights is not None and weights.shape != logits.shape[:1]:
+        raise ValueError(f"weights: expected one a row of the logits, shape [{len(logits)}], got {_shape(weights)}")
 
 
 def check_temperature(temperature: float) -> None:

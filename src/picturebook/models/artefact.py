@@ -1,12 +1,13 @@
-"""The student on disk: a folder that timm loads without picturebook.
+"""The student on disk: a folder that timm loads, without picturebook where the architecture is one of timm's.
 
-`timm.create_model("local-dir:FOLDER", pretrained=True)` gives the student. Without `pretrained=True` timm gives the same
+`timm.create_model("local-dir:FOLDER", pretrained=True)` gives the student; one of picturebook's own architectures needs
+`import picturebook.models` before, which its config.json says under `requires`. Without `pretrained=True` timm gives the same
 architecture with random weights, and says nothing. timm's models do not normalise: its own transform (`timm.data`), made
 from the folder's pretrained_cfg, does.
 """
 
 import json
-import tempfile
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from typing import Any
 import timm
 import timm.data
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from picturebook.errors import ModelError
+from picturebook.models.architectures import needed_import
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.models.sources import CONFIG_FILE, FOLDER_PREFIX, WEIGHTS_FILE, read_model_folder
+from picturebook.tensor_files import write_tensors
+from picturebook.writing import atomic_folder, write_json
 
 
 def save_student(encoder: ImageEncoder, folder: Path, *, label_names: Sequence[str], canvas_size: int | None = None) -> None:
@@ -41,19 +44,12 @@ def save_student(encoder: ImageEncoder, folder: Path, *, label_names: Sequence[s
     foreign = sorted({path.name for path in folder.iterdir()} - {CONFIG_FILE, WEIGHTS_FILE}) if folder.is_dir() else []
     if foreign:
         raise ModelError(f"{folder} holds {foreign[0]!r}, which is no part of a student, and would be lost: name a new folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        key: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous().clone()
-        for key, value in encoder.model.state_dict().items()
-    }
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
-        new, old = Path(work) / "new", Path(work) / "old"
-        new.mkdir()
-        save_file(state, new / WEIGHTS_FILE, metadata={"format": "pt"})
+    weights = encoder.model.state_dict()
+    with atomic_folder(folder) as new:
+        write_tensors(
+            {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}, new / WEIGHTS_FILE
+        )
         (new / CONFIG_FILE).write_text(json.dumps(_config(encoder, label_names, canvas_size), indent=2) + "\n", "utf-8")
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
 
 
 def load_student(folder: Path) -> tuple[ImageEncoder, tuple[str, ...]]:
@@ -82,6 +78,25 @@ def read_canvas_size(folder: Path) -> int | None:
     return size
 
 
+def read_temperature(folder: Path) -> float | None:
+    """What a saved student's logits are divided by before the softmax; None where nothing was fitted.
+
+    Raises:
+        ModelError: the folder is missing or half written, or holds no temperature above 0.
+    """
+    value = read_model_folder(folder).get("temperature")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ModelError(f"{folder / CONFIG_FILE}: temperature needs to be a number above 0, got {value!r}. Export again.")
+    return float(value)
+
+
+def write_temperature(folder: Path, temperature: float) -> None:
+    """Keep a saved student's fitted temperature in its config.json, where timm passes it over."""
+    write_json(folder / CONFIG_FILE, read_model_folder(folder) | {"temperature": temperature})
+
+
 def timm_model_and_transform(folder: Path) -> tuple[torch.nn.Module, Callable[[Any], Tensor]]:
     """What a user without picturebook has: timm's model in eval mode, and timm's own transform from a PIL image.
 
@@ -96,9 +111,10 @@ def timm_model_and_transform(folder: Path) -> tuple[torch.nn.Module, Callable[[A
 
 
 def _config(encoder: ImageEncoder, label_names: Sequence[str], canvas_size: int | None) -> dict[str, Any]:
-    source = encoder.model.pretrained_cfg
+    source, needed = encoder.model.pretrained_cfg, needed_import(encoder.architecture)
     return {
         "architecture": encoder.architecture,
+        **({} if needed is None else {"requires": needed}),
         "num_classes": encoder.num_classes,
         "num_features": encoder.token_width,
         "label_names": list(label_names),

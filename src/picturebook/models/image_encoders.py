@@ -1,22 +1,20 @@
 """Image encoders: any timm model behind RGB in [0, 1], with its tokens and its pooled features."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from hashlib import blake2b
-from inspect import signature
 from math import isqrt
 from typing import Any
 
-import timm
 import torch
-from jaxtyping import Float
-from timm.layers import PatchEmbed
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
 from picturebook.errors import ModelError
+from picturebook.models.building import build, check_patches, first_line
 from picturebook.models.packaged import load_image_package
-from picturebook.models.sources import ImageSource, find_image_source
+from picturebook.models.sources import find_image_source
+from picturebook.models.stages import stage_indices
 
 
 class ImageEncoder(nn.Module):
@@ -71,23 +69,89 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
         """Logits of RGB images in [0, 1]."""
-        logits: Tensor = self.model(self._prepare(images))
+        logits: Tensor = self.model(self.prepare(images))
         return logits
 
     def forward_features(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch feature_width"]]:
         """Logits, and the pooled features that the classifier sees, of RGB images in [0, 1]."""
-        features = self.model.forward_features(self._prepare(images))
+        features = self.model.forward_features(self.prepare(images))
         return self.model.forward_head(features), self.model.forward_head(features, pre_logits=True)
 
-    def tokens(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tokens token_width"]:
-        """The last map before pooling, row by row (patch tokens only: class and register tokens are left out)."""
-        return self._flatten(self.model.forward_features(self._prepare(images)))
+    def tokens(
+        self, images: Float[Tensor, "batch 3 height width"], *, with_prefix: bool = False
+    ) -> Float[Tensor, "batch tokens token_width"]:
+        """The last map before pooling, row by row; class and register tokens are left out, or come first `with_prefix`."""
+        features: Tensor = self.model.forward_features(self.prepare(images))
+        return features if with_prefix and self._layout == "sequence" else self._flatten(features)
+
+    @torch.enable_grad()
+    def class_activation(
+        self, images: Float[Tensor, "batch 3 _ _"], classes: Int64[Tensor, " batch"]
+    ) -> Float[Tensor, "batch rows columns"]:
+        """What in the last map speaks for a class (Grad-CAM, arXiv:1610.02391, equations 1 and 2), at least 0.
+
+        Where an average of the map goes through one linear layer these are class activation maps (arXiv:1512.04150) but for their
+        scale. All 0 where the map has no say: a ViT's class token reads the patches before the last map alone.
+        """
+        features = self.model.forward_features(self.prepare(images)).detach().requires_grad_()
+        logits = self.model.forward_head(features)
+        (slopes,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), features)
+        weights = self._flatten(slopes).mean(dim=1, keepdim=True)
+        activation = (self._flatten(features.detach()) * weights).sum(dim=2).relu()
+        return activation.reshape(len(images), *self.grid)
+
+    def prepare(self, images: Float[Tensor, "batch 3 _ _"]) -> Float[Tensor, "batch 3 size size"]:
+        """RGB in [0, 1] as the timm model itself takes it: of its size, normalised, channels last."""
+        size = (self.image_size, self.image_size)
+        if images.shape[-2:] != size:
+            # antialias averages when it shrinks, and has the kernel of PIL's bicubic (a = -0.5), which timm's weights know.
+            images = functional.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+        return self._normalise(images)
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether the timm model takes images of other sizes as they are: convolutions do, ViTs with `dynamic_img_size`."""
+        fixed = bool(self.model.pretrained_cfg.get("fixed_input_size", False))
+        return not fixed or bool(self.model_args.get("dynamic_img_size", False))
+
+    def pool(self, images: Float[Tensor, "batch 3 _ _"]) -> Float[Tensor, "batch feature_width"]:
+        """The pooled features alone, of images that are not resized where the model takes any size."""
+        inputs = self._normalise(images) if self.takes_any_size else self.prepare(images)
+        pooled: Tensor = self.model.forward_head(self.model.forward_features(inputs), pre_logits=True)
+        return pooled
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+    def stages(self, images: Float[Tensor, "batch 3 _ _"], *, blocks: Sequence[int] = ()) -> list[Float[Tensor, "batch _ _ _"]]:
+        """The maps [B, C, H, W] after each stage, from the shallowest; the last is the one before pooling.
+
+        Args:
+            images: RGB in [0, 1].
+            blocks: for a ViT, the numbers (from 1) of the blocks that end a stage; at each quarter of the depth by default.
+                The whole network is always the last stage. Class and register tokens are left out.
+
+        Raises:
+            ModelError: the backbone has no stages that are known, or no such blocks.
+        """
+        return self.forward_stages(images, blocks=blocks)[1]
+
+    def forward_stages(
+        self, images: Float[Tensor, "batch 3 _ _"], *, blocks: Sequence[int] = ()
+    ) -> tuple[Float[Tensor, "batch classes"], list[Float[Tensor, "batch _ _ _"]]]:
+        """Logits and the maps of `stages`, in one pass."""
+        indices = stage_indices(self.model, self.name, blocks)
+        features, maps = self.model.forward_intermediates(self.prepare(images), indices=list(indices))
+        last = self._flatten(features).transpose(1, 2).reshape(len(images), self.token_width, *self.grid)
+        return self.model.forward_head(features), [*maps, last]
 
     @torch.no_grad()
-    def layer_on_one_pixel(self) -> str | None:
+    def layer_on_one_pixel(self, size: int | None = None) -> str | None:
         """The first convolution of several taps and a stride that is given a map of one pixel, if there is one.
+
+        `size` is the side of the images, by default image_size.
 
         oneDNN leaves its bf16 weight gradients unwritten but for the centre tap, so such a model must not train in bf16 on a CPU.
         """
@@ -104,18 +168,12 @@ class ImageEncoder(nn.Module):
         ]
         was_training = self.model.training
         self.model.eval()
-        self.model(torch.zeros(1, 3, self.image_size, self.image_size, device=self.mean.device))
+        side = size or self.image_size
+        self.model(torch.zeros(1, 3, side, side, device=self.mean.device))
         self.model.train(was_training)
         for hook in hooks:
             hook.remove()
         return found[0] if found else None
-
-    def _prepare(self, images: Tensor) -> Tensor:
-        size = (self.image_size, self.image_size)
-        if images.shape[-2:] != size:
-            # antialias averages when it shrinks, and has the kernel of PIL's bicubic (a = -0.5), which timm's weights know.
-            images = functional.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
-        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def _flatten(self, features: Tensor) -> Tensor:
         if self._layout == "sequence":
@@ -128,10 +186,10 @@ class ImageEncoder(nn.Module):
         was_training = self.model.training
         self.model.eval()  # a look must not move batch statistics
         try:
-            features = self.model.forward_features(self._prepare(torch.full((1, 3, self.image_size, self.image_size), 0.5)))
+            features = self.model.forward_features(self.prepare(torch.full((1, 3, self.image_size, self.image_size), 0.5)))
             logits, pooled = self.model.forward_head(features), self.model.forward_head(features, pre_logits=True)
         except Exception as error:  # each of timm's models refuses a size in its own way
-            reason = f"{_first_line(error)}. Look at image_size and model_args."
+            reason = f"{first_line(error)}. Look at image_size and model_args."
             raise ModelError(f"{self.name!r} cannot classify images of {self.image_size} px: {reason}") from error
         self.model.train(was_training)
         if logits.shape != (1, self.num_classes) or pooled.ndim != 2:
@@ -182,10 +240,10 @@ def create_image_encoder(
         raise ModelError(f"model_args.img_size of {name!r} needs to be one whole number (inputs are square), got {size!r}.")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = _build(name, source, arguments, num_classes=num_classes, pretrained=pretrained and source.package is None)
+        model = build(name, source, arguments, num_classes=num_classes, pretrained=pretrained and source.package is None)
     if pretrained and source.package is not None:
         load_image_package(model, source.package, keep_classifier=num_classes == source.package.num_classes)
-    _check_patches(name, model, size)
+    check_patches(name, model, size)
     mean, std = (
         (source.package.mean, source.package.std) if source.package else (model.pretrained_cfg[k] for k in ("mean", "std"))
     )
@@ -213,57 +271,3 @@ def _find_grid(name: str, shape: tuple[int, ...], width: int, num_prefix_tokens:
         if side and num_tokens - side * side <= 1:  # CaiT and XCiT lead with a class token that they do not state
             return "sequence", (side, side)
     raise ModelError(f"{name!r} gives features of shape {shape}: expected a map or a square of tokens of width {width}.")
-
-
-def _build(name: str, source: ImageSource, arguments: dict[str, Any], *, num_classes: int, pretrained: bool) -> Any:
-    if pretrained and not source.has_weights:
-        raise ModelError(
-            f"timm knows no weights for {name!r}. Choose a name of timm.list_pretrained(), or train it from scratch."
-        )
-    try:
-        model = timm.create_model(source.timm_name, pretrained=pretrained, num_classes=num_classes, **arguments)
-    except OSError as error:
-        raise ModelError(
-            f"The weights of {name!r} are not on this machine and could not be fetched ({_first_line(error)}). "
-            "Connect once so that they are kept, name a folder (local-dir:FOLDER), or use package:efficientnet-lite0."
-        ) from error
-    except Exception as error:  # each of timm's models refuses arguments in its own way
-        raise ModelError(_refusal(name, source, arguments, error)) from error
-    if not torch.accelerator.is_available():
-        _write_out_attention(model)
-    return model
-
-
-def _write_out_attention(model: nn.Module) -> None:
-    """Attention as matrix products: torch's fused kernel on CPU takes up to four times as long in bf16 (docs/log.md)."""
-    for module in model.modules():
-        if hasattr(module, "fused_attn"):
-            setattr(module, "fused_attn", False)  # noqa: B010 - mypy knows modules and tensors only
-
-
-def _refusal(name: str, source: ImageSource, arguments: dict[str, Any], error: Exception) -> str:
-    """Say which argument timm refused: the ones the model's constructor does not have, or else all that were given."""
-    with torch.device("meta"):
-        model = timm.create_model(source.architecture, pretrained=False)
-    known = sorted(signature(type(model).__init__).parameters.keys() - {"self"})
-    unknown = [key for key in arguments if key not in known]
-    if unknown:
-        nearest = get_close_matches(unknown[0], known, n=1, cutoff=0.5)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else f" It takes {', '.join(known)}."
-        return f"{name!r} takes no argument {unknown[0]!r} (model_args).{hint}"
-    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "none"
-    return f"{name!r} cannot be built or loaded with model_args {given}: {_first_line(error)}."
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
-
-
-def _check_patches(name: str, model: nn.Module, image_size: int) -> None:
-    """Refuse an image size that patches do not cover: timm would leave the rest of the picture out without a word."""
-    for module in model.modules():
-        if isinstance(module, PatchEmbed) and not module.dynamic_img_pad and image_size % module.patch_size[0]:
-            raise ModelError(
-                f"image_size {image_size} is no multiple of the {module.patch_size[0]} px patches of {name!r}: "
-                "change image_size, or patch_size in model_args."
-            )

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
 
 from picturebook.errors import ModelError
 from picturebook.models.artefact import load_student
@@ -18,8 +17,9 @@ from picturebook.models.head_ensembles import Combination, Experts, FoldedHead
 from picturebook.models.heads import HeadOptions, build_head
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.options import Options, validate
-from picturebook.runs import write_json
+from picturebook.tensor_files import read_tensors, write_tensors
 from picturebook.types import Queries
+from picturebook.writing import write_json
 
 
 class SavedTeacher(Options):
@@ -47,8 +47,7 @@ class SavedTeacher(Options):
 
 def save_teacher(saved: SavedTeacher, head: FoldedHead, folder: Path) -> None:
     """Write the heads and what they stand on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}, folder / "head.safetensors")
+    write_tensors(head.state_dict(), folder / "head.safetensors")
     write_json(folder / "teacher.json", saved.model_dump(mode="json"))
 
 
@@ -97,7 +96,7 @@ def load_teacher(folder: Path) -> tuple[ImageEncoder, FoldedHead, SavedTeacher]:
     bank = Queries(torch.ones(*shape, saved.text_width), torch.ones(shape, dtype=torch.bool))
     head = FoldedHead([build_experts(saved, encoder, bank=bank, seed=0) for _ in range(max(1, saved.folds))])
     try:
-        head.load_state_dict(load_file(folder / "head.safetensors"))
-    except (RuntimeError, OSError) as error:
+        head.load_state_dict(read_tensors(folder / "head.safetensors"))
+    except RuntimeError as error:
         raise ModelError(f"{folder} holds a teacher that this version cannot read: train it again.") from error
     return encoder.eval(), head.eval(), saved

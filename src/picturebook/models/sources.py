@@ -11,6 +11,7 @@ import timm
 from timm.models import get_pretrained_cfg, is_model
 
 from picturebook.errors import ModelError, unknown_name
+from picturebook.models.architectures import list_own_architectures, needed_import
 from picturebook.models.packaged import IMAGE_PACKAGES, PACKAGE_PREFIX, ImagePackage, find_image_package
 
 FOLDER_PREFIX = "local-dir:"
@@ -67,9 +68,18 @@ def find_image_source(name: str) -> ImageSource:
 
 
 def list_image_encoders(pattern: str = "*") -> list[str]:
-    """Names of image encoders that match a shell pattern, for example "resnet*": packaged ones first, then timm's."""
-    packaged = [f"{PACKAGE_PREFIX}{short}" for short in IMAGE_PACKAGES]
-    return [name for name in packaged if fnmatch(name, pattern)] + list(timm.list_models(pattern))
+    """Names of image encoders that match a shell pattern, for example "resnet*": packaged ones, picturebook's, then timm's."""
+    first = [*(f"{PACKAGE_PREFIX}{short}" for short in IMAGE_PACKAGES), *list_own_architectures()]
+    rest = [name for name in timm.list_models(pattern) if name not in first]
+    return [name for name in first if fnmatch(name, pattern)] + rest
+
+
+def note_on(name: str) -> str:
+    """A word about an image encoder of `list_image_encoders`; empty where there is nothing to say."""
+    if name.startswith(PACKAGE_PREFIX):
+        return "weights that come by pip"
+    needed = needed_import(name)
+    return "" if needed is None else f"picturebook's own: timm knows it after `{needed}`"
 
 
 def read_model_folder(folder: Path) -> dict[str, Any]:

@@ -191,12 +191,24 @@ def whiten_queries(bank: Queries, *, ridge: float = WHITENING_RIDGE) -> Queries:
     """
     if bank.vectors.shape[1] == 1:
         return Queries(whiten(bank.vectors[:, 0], ridge=ridge)[:, None], bank.mask)
-    whitening = _Whitening(bank.mean(), ridge)
-    centred = bank.vectors.double() - whitening.mean
-    inside = centred @ whitening.right.T
-    whitened = whitening.rest * centred + (inside * (1 / whitening.deviations - whitening.rest)) @ whitening.right
-    size = (whitening.scales / whitening.deviations).square().sum().div(bank.vectors.shape[0] * bank.vectors.shape[2]).sqrt()
-    return Queries((whitened / size * bank.mask[..., None]).to(bank.vectors.dtype), bank.mask)
+    return _Whitening(bank.mean(), ridge).applied(bank, bank, keeps_rest=True)
+
+
+def whiten_by(bank: Queries, texts: Queries, *, ridge: float = WHITENING_RIDGE) -> Queries:
+    """Whiten other texts by the statistics of a bank, so that they can ask where the whitened bank asked.
+
+    A text of the bank becomes what `whiten_queries` makes of it. Where each class asks by one query, what of a text lies
+    outside all class texts is left out: a head that was taught with the bank never met it.
+
+    Args:
+        bank: the K class texts before whitening.
+        texts: of the same width.
+        ridge: that the bank is whitened with.
+
+    Raises:
+        TextError, ValueError: as `whiten`.
+    """
+    return _Whitening(bank.mean(), ridge).applied(texts, bank, keeps_rest=bank.vectors.shape[1] > 1)
 
 
 class _Whitening:
@@ -214,3 +226,12 @@ class _Whitening:
         variances = self.scales**2 / len(bank)
         self.deviations = (variances + ridge * variances.mean()).sqrt()
         self.rest = float((ridge * variances.mean()) ** -0.5) if ridge else 0.0
+
+    def applied(self, texts: Queries, bank: Queries, *, keeps_rest: bool) -> Queries:
+        """The texts' queries under this whitening, in the scale at which the bank's means have a mean square of 1."""
+        rest = self.rest if keeps_rest else 0.0
+        centred = texts.vectors.double() - self.mean
+        inside = centred @ self.right.T
+        whitened = rest * centred + (inside * (1 / self.deviations - rest)) @ self.right
+        size = (self.scales / self.deviations).square().sum().div(bank.vectors.shape[0] * bank.vectors.shape[2]).sqrt()
+        return Queries((whitened / size * texts.mask[..., None]).to(texts.vectors.dtype), texts.mask)

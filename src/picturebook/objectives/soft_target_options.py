@@ -27,6 +27,7 @@ _SOURCES = {
     ("dist", True): _Source(4.0, 1.0, 2.0, 0.0),
     ("dkd", False): _Source(4.0, 1.0, 1.0, 1 / 12),  # arXiv:2203.08679, CIFAR: 20 of 240 epochs
     ("dkd", True): _Source(2.0, 1.0, 9.0, 1 / 12),
+    ("cwtm", False): _Source(1.0, 0.0, 1.0, 0.0),  # arXiv:1805.04770
 }
 _HINT_WEIGHT = 100.0
 
@@ -34,21 +35,25 @@ _HINT_WEIGHT = 100.0
 class SoftTargetOptions(Options):
     """How a teacher's targets are learnt."""
 
-    divergence: Literal["kl", "dist", "dkd"] = "kl"
+    divergence: Literal["kl", "dist", "dkd", "cwtm"] = "kl"
     """How student and teacher are compared: KL, correlations (DIST), or the true class apart from the others (DKD, on rows with
-    a label only). dist and dkd bring their sources' temperature, weights and warm-up, where none are said."""
+    a label only). cwtm takes of the teacher only how sure it is, and weights each label's cross-entropy by that. dist, dkd and
+    cwtm bring their sources' temperature, weights and warm-up, where none are said."""
     standardise: bool = False
     """Compare z-scores of both logits, so that the student need not match the teacher's scale."""
     permute_non_targets: bool = False
     """Permute all but the teacher's largest logit at random (DKPP): what is left when its other classes mean nothing."""
     temperature: float = Field(2.0, gt=0.0)
     """T of the softened teacher and student; T² keeps the gradient's size. By the source 4 for dist, and for dkd unless
-    standardised."""
+    standardised; 1 for cwtm."""
     label_weight: float = Field(0.1, ge=0.0, le=1.0)
-    """Weight of the cross-entropy with the true labels; by the source 1 for dist and dkd."""
+    """Weight of the cross-entropy with the true labels; by the source 1 for dist and dkd, 0 for cwtm."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weights of the labels' cross-entropy by class: none, or balanced (the inverse of how many training pictures have the label,
+    of mean 1 over pictures). The teacher's answers are not weighted."""
     divergence_weight: float | None = Field(None, ge=0.0)
-    """Weight of the divergence. By default the rest, 1 - label_weight, for kl; 2 for dist; 1 for dkd; 9 for kl and dkd if
-    standardised."""
+    """Weight of the divergence. By default the rest, 1 - label_weight, for kl; 2 for dist; 1 for dkd and cwtm; 9 for kl and
+    dkd if standardised."""
     divergence_warmup: float = Field(0.0, ge=0.0, le=1.0)
     """Share of the training in which the divergence's weight rises straight from 0; by the source 1/12 for dkd."""
     non_target_weight: float = Field(8.0, ge=0.0)
@@ -78,6 +83,8 @@ class SoftTargetOptions(Options):
 
     @model_validator(mode="after")
     def _everything_takes_effect(self) -> "SoftTargetOptions":
+        if self.divergence == "cwtm" and (self.standardise or self.permute_non_targets):
+            raise ValueError("standardise and permute_non_targets take no effect with divergence = 'cwtm': remove them")
         untaught = self.label_weight == 0.0
         if self.distilled == "representation" and untaught:
             raise ValueError(
@@ -85,6 +92,8 @@ class SoftTargetOptions(Options):
             )
         if self.weight_of_divergence == 0.0 and untaught:
             raise ValueError("label_weight = 0 with divergence_weight = 0 leaves the classifier untaught: raise one of them")
+        if self.class_weights != "none" and untaught and self.divergence != "cwtm":
+            raise ValueError(f"class_weights = {self.class_weights!r} takes no effect with label_weight = 0: raise label_weight")
         idle: list[str] = []
         if self.distilled == "representation":
             idle += self._changed("divergence", "divergence_weight", "divergence_warmup", "standardise", "permute_non_targets")

@@ -1,5 +1,7 @@
 """One student, labels and a teacher's targets: supervised training, distillation and born-again networks."""
 
+from typing import Literal
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -15,10 +17,12 @@ from picturebook.losses import (
     hint_regression,
     permute_non_targets,
     standardise_logits,
+    teacher_confidences,
     virtual_teacher_kl,
 )
+from picturebook.losses.gathering import gather_rows
 from picturebook.models.image_encoders import ImageEncoder
-from picturebook.objective import Loss, Objective
+from picturebook.objective import Loss, Objective, over_labels
 from picturebook.objectives.alignment import AlignmentOptions, build_alignment
 from picturebook.objectives.soft_target_options import SoftTargetOptions
 from picturebook.options import Options
@@ -52,6 +56,9 @@ class SupervisedOptions(Options):
 
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the target that is spread evenly over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weights of the loss by the label's class: none, or balanced (the inverse of how many training pictures have the label, of
+    mean 1 over pictures)."""
     virtual_teacher_weight: float = Field(0.0, ge=0.0, le=1.0)
     """Weight of teacher-free distillation, Tf-KD_reg; the cross-entropy gets the rest. The source has 0.1 (arXiv:1909.11723)."""
     virtual_teacher_temperature: float = Field(20.0, gt=0.0)
@@ -67,10 +74,13 @@ class SupervisedOptions(Options):
 
 
 class Supervised(Objective):
-    """(1 - b) H(y, q) + b KL(virtual teacher ‖ q) + the words' alignment.
+    """w_y [(1 - b) H(y, q) + b KL(virtual teacher ‖ q)] + the words' alignment.
 
-    b is `virtual_teacher_weight`. Words need `texts` and a `text_projector` to their width.
+    b is `virtual_teacher_weight`, w_y `class_weights` [K] or 1. A mixed picture has the labels of both, each by its share. Words
+    need `texts` and a `text_projector` to their width.
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -79,48 +89,57 @@ class Supervised(Objective):
         *,
         texts: TextTable | None = None,
         text_projector: nn.Linear | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.student = student
+        assert (class_weights is None) == (options.class_weights == "none")
+        self.register_buffer("class_weights", class_weights)
         self._options = options
         self.alignment = build_alignment(options.alignment, student, texts, text_projector)
 
     def forward(self, batch: Batch) -> Loss:
         assert batch.images is not None
         if self.alignment is None:
-            return self._of_logits(self.student(batch.images), batch.labels).loss()
+            return self._of_logits(self.student(batch.images), batch).loss()
         logits, features = self.student.forward_features(batch.images)
-        rest = self._of_logits(logits, batch.labels).loss()
-        loss: Loss = self.alignment(rest, features, batch, of_logits=lambda z: self._of_logits(z, batch.labels).total)
+        rest = self._of_logits(logits, batch).loss()
+        loss: Loss = self.alignment(rest, features, batch, of_logits=lambda z: self._of_logits(z, batch).total)
         return loss
 
     def after_step(self, step: int, num_steps: int) -> None:
         if self.alignment is not None:
             self.alignment.after_step(step, num_steps)
 
-    def _of_logits(self, logits: Tensor, labels: Tensor) -> _Parts:
+    def _of_logits(self, logits: Tensor, batch: Batch) -> _Parts:
         options, parts, logits = self._options, _Parts(), logits.float()
-        parts.add(
-            "cross_entropy",
-            1.0 - options.virtual_teacher_weight,
-            cross_entropy(logits, labels, label_smoothing=options.label_smoothing),
-        )
+
+        def label_loss(y: Tensor, w: Tensor | None) -> Tensor:
+            return cross_entropy(logits, y, label_smoothing=options.label_smoothing, weights=_by_class(self.class_weights, y, w))
+
+        def divergence(y: Tensor, w: Tensor | None) -> Tensor:
+            weights = _by_class(self.class_weights, y, w)
+            return virtual_teacher_kl(logits, y, temperature=options.virtual_teacher_temperature, weights=weights)
+
+        parts.add("cross_entropy", 1.0 - options.virtual_teacher_weight, over_labels(batch, label_loss))
         if options.virtual_teacher_weight > 0.0:
-            divergence = virtual_teacher_kl(logits, labels, temperature=options.virtual_teacher_temperature)
-            parts.add("virtual_teacher_kl", options.virtual_teacher_weight, divergence)
+            parts.add("virtual_teacher_kl", options.virtual_teacher_weight, over_labels(batch, divergence))
         return parts
 
 
 class SoftTargets(Objective):
-    """a H(y, q) + d D(p, q) + r R(projected student features, teacher's representation) + the words' alignment.
+    """a w_y H(y, q) + d D(p, q) + r R(projected student features, teacher's representation) + the words' alignment.
 
-    a is `label_weight`, p the teacher, q the student, D the divergence (T² KL(p_T ‖ q_T) by default, with d = 1 - a), R the
-    representation's regression. A batch without labels has H = 0. With distilled = "representation" there is no D and a
-    multiplies nothing but H. The projectors are one linear layer each, trained with the student and thrown away after it.
-    Words need `texts` and a `text_projector` to their width.
+    a is `label_weight`, w_y `class_weights` [K] or 1, p the teacher, q the student, D the divergence (T² KL(p_T ‖ q_T) by
+    default, with d = 1 - a), R the representation's regression. A batch without labels has H = 0, and a mixed picture the labels
+    of both, each by its share.
+    With distilled = "representation" there is no D and a multiplies nothing but H. With divergence = "cwtm" D is H again, each
+    row weighted by the teacher's confidence over the batch's mean of it, over all processes. The projectors are one linear
+    layer each, trained with the student and thrown away after it. Words need `texts` and a `text_projector` to their width.
     """
 
     warmth: Tensor
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -131,8 +150,11 @@ class SoftTargets(Objective):
         projector: nn.Linear | None,
         texts: TextTable | None = None,
         text_projector: nn.Linear | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
+        assert (class_weights is None) == (options.class_weights == "none")
+        self.register_buffer("class_weights", class_weights)
         if student.num_classes < 3 and (options.standardise or options.permute_non_targets):
             raise OptionError(
                 "standardise and permute_non_targets need at least 3 classes: with 2 the student would learn nothing by them."
@@ -158,7 +180,7 @@ class SoftTargets(Objective):
             logits, features = self.student.forward_features(batch.images)
         # After the student, whose dropout so draws what it draws without.
         teacher_logits = permute_non_targets(targets.logits) if options.permute_non_targets else targets.logits
-        parts = self._of_logits(logits, teacher_logits, batch.labels)
+        parts = self._of_logits(logits, teacher_logits, batch)
         if self.projector is not None:
             assert features is not None
             assert targets.representation is not None
@@ -171,7 +193,7 @@ class SoftTargets(Objective):
             return parts.loss()
         assert features is not None
         loss: Loss = self.alignment(
-            parts.loss(), features, batch, of_logits=lambda z: self._of_logits(z, teacher_logits, batch.labels).total
+            parts.loss(), features, batch, of_logits=lambda z: self._of_logits(z, teacher_logits, batch).total
         )
         return loss
 
@@ -181,21 +203,24 @@ class SoftTargets(Objective):
         if self.alignment is not None:
             self.alignment.after_step(step, num_steps)
 
-    def _of_logits(self, logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> _Parts:
+    def _of_logits(self, logits: Tensor, teacher_logits: Tensor, batch: Batch) -> _Parts:
         """The part of the loss that goes through the logits."""
         options, parts, logits = self._options, _Parts(), logits.float()
         if options.label_weight > 0.0:
-            parts.add("cross_entropy", options.label_weight, cross_entropy(logits, labels))
+            parts.add("cross_entropy", options.label_weight, self._label_loss(logits, batch))
         if options.distilled != "representation":
             weight: float | Tensor = options.weight_of_divergence
             if options.divergence_warmup > 0.0:
                 weight = weight * self.warmth
-            name, value = self._divergence(logits, teacher_logits, labels)
+            name, value = self._divergence(logits, teacher_logits, batch)
             parts.add(name, weight, value)
         return parts
 
-    def _divergence(self, logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> tuple[str, Tensor]:
+    def _divergence(self, logits: Tensor, teacher_logits: Tensor, batch: Batch) -> tuple[str, Tensor]:
         options = self._options
+        if options.divergence == "cwtm":
+            sure = teacher_confidences(teacher_logits, temperature=options.temperature)
+            return "confidence_weighted_cross_entropy", self._label_loss(logits, batch, sure / gather_rows(sure)[0].mean())
         if options.standardise:
             logits, teacher_logits = standardise_logits(logits), standardise_logits(teacher_logits)
         if options.divergence == "kl":
@@ -203,7 +228,25 @@ class SoftTargets(Objective):
         if options.divergence == "dist":
             value = correlation_distillation(logits, teacher_logits, temperature=options.temperature)
             return "correlation_distillation", value
+        assert batch.mixed is None  # it needs one true class: recipes refuse mixed pictures
         value = decoupled_distillation(
-            logits, teacher_logits, labels, temperature=options.temperature, non_target_weight=options.non_target_weight
+            logits, teacher_logits, batch.labels, temperature=options.temperature, non_target_weight=options.non_target_weight
         )
         return "decoupled_distillation", value
+
+    def _label_loss(self, logits: Tensor, batch: Batch, weights: Tensor | None = None) -> Tensor:
+        """The labels' cross-entropy, in which each row counts by its weight and by its class's."""
+
+        def of(labels: Tensor, share: Tensor | None) -> Tensor:
+            both = share if weights is None else weights if share is None else weights * share
+            return cross_entropy(logits, labels, weights=_by_class(self.class_weights, labels, both))
+
+        return over_labels(batch, of)
+
+
+def _by_class(class_weights: Tensor | None, labels: Tensor, weights: Tensor | None) -> Tensor | None:
+    """The rows' weights times those of their classes; an unlabelled row's does not count, as it has no loss."""
+    if class_weights is None:
+        return weights
+    of_rows = class_weights[labels.clamp(min=0)]
+    return of_rows if weights is None else weights * of_rows

@@ -13,7 +13,7 @@ from picturebook.models.heads import HeadOptions
 from picturebook.models.image_encoders import ImageEncoder
 from picturebook.models.text_encoders import whiten
 from picturebook.objectives.alignment import AlignmentOptions
-from picturebook.recipes.options import RecipeOptions
+from picturebook.recipes.options import RecipeOptions, refuse_mixed
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.words import Words
 from picturebook.types import UNLABELLED, Batch, Queries
@@ -52,7 +52,7 @@ def check_alignment(options: AlignedRecipe, alignment: AlignmentOptions, *, colu
         column: what the teacher reads already, since a run reads one column.
 
     Raises:
-        OptionError: words without weight, weight without words, or two columns.
+        OptionError: words without weight, weight without words, two columns, or words beside mixed pictures.
     """
     text = options.alignment_text
     if (text.source != "none") != alignment.is_on:
@@ -62,6 +62,7 @@ def check_alignment(options: AlignedRecipe, alignment: AlignmentOptions, *, colu
         )
     if text.source == "none":
         return column
+    refuse_mixed(options.views, "alignment_text has words of one")
     check_texts(text, "own")
     if text.source in ("classes", "descriptions") and text.kind != "privileged":
         raise OptionError(

@@ -13,7 +13,7 @@ from picturebook.errors import OptionError
 from picturebook.evaluate import Model
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.objectives.soft_targets import SoftTargetOptions, SupervisedOptions
-from picturebook.recipes.encoders import TRAIN, learn, load_classifier, teacher_logits, train_encoder
+from picturebook.recipes.encoders import TRAIN, check_mixing, learn, load_classifier, teacher_logits, train_encoder
 from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.stages import Stages
@@ -53,8 +53,9 @@ def check(options: BornAgainRecipe) -> None:
     """Refuse settings that cannot take effect.
 
     Raises:
-        OptionError: words are given a weight, and this recipe reads none.
+        OptionError: words are given a weight, and this recipe reads none; or dkd is to learn from mixed pictures.
     """
+    check_mixing(options.views, options.loss)
     if options.loss.alignment.is_on or options.teacher.alignment.is_on:
         raise OptionError("born_again reads no words: set alignment.weight = 0, or take recipe = 'distil' with alignment_text.")
 

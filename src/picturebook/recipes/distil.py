@@ -1,49 +1,52 @@
 """Distillation from an image-only teacher: any frozen image encoder, its answers stored, a new student (arXiv:1503.02531).
 
 encoder ← trained here | pretrained | a run         head ← linear layer on its pooled tokens, trained | its own classifier
+                                                    | what a run classifies by words (zero-shot)
+                                                    or the mean of several classifiers' probabilities
 targets ← head(encoder(view))                       student ← train(targets, labels)
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from picturebook.controls import TargetOptions, check_targets
-from picturebook.errors import OptionError
+from picturebook.evaluate import Model
 from picturebook.models.heads import HeadOptions
-from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.saved_teacher import SavedTeacher, build_experts
 from picturebook.objectives.soft_targets import SoftTargetOptions
 from picturebook.recipes.alignment import AlignedRecipe, check_alignment
 from picturebook.recipes.auditing import Claims
-from picturebook.recipes.encoders import (
-    TRAIN,
-    check_encoder,
-    controlled,
-    learn,
-    load_classifier,
-    teacher_logits,
-    train_encoder,
+from picturebook.recipes.classifiers import (
+    ClassifiersOptions,
+    check_classifiers,
+    check_zero_shot,
+    refuse_classifiers,
+    targets_of,
+    teaching_classifiers,
 )
+from picturebook.recipes.encoders import check_encoder, check_mixing, controlled, learn, teacher_logits
 from picturebook.recipes.head_teacher import (
     HeadParts,
-    HeadTeacherOptions,
     check_heads,
     check_held_out,
     label_with_heads,
     live_teacher,
     train_heads,
 )
+from picturebook.recipes.options import refuse_mixed
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.tokens import encode_pictures
-from picturebook.teachers import ClassifierTeacher, HeadTeacher, StoredTeacher
+from picturebook.teachers import Teacher
 
 
-class ImageTeacherOptions(HeadTeacherOptions):
+class ImageTeacherOptions(ClassifiersOptions):
     """The teacher: a frozen image encoder and what answers on top of it."""
 
-    head: Literal["linear", "classifier"] = "linear"
-    """A linear layer trained on the encoder's pooled tokens, or the encoder's own classifier ("train" or a run folder)."""
+    head: Literal["linear", "classifier", "zero_shot"] = "linear"
+    """A linear layer trained on the encoder's pooled tokens, the encoder's own classifier ("train" or a run folder), or what a
+    run of clip, align, siglip or coca classifies by words (its folder)."""
 
 
 class DistilRecipe(AlignedRecipe):
@@ -66,15 +69,20 @@ def check(options: DistilRecipe) -> str | None:
         ModelError: there is no such image encoder.
         OptionError: a setting cannot take effect.
     """
-    teacher = options.teacher
+    teacher, with_representation = options.teacher, options.loss.with_representation
     check_encoder(teacher.image_encoder, teacher.image_size)
-    check_targets(options.targets, with_representation=options.loss.with_representation)
-    if teacher.head == "classifier":
-        defaults = ImageTeacherOptions()
-        for name in ("image_size", "train", "loss", "token_views", "token_budget_gb", "folds", "calibrate"):
-            if getattr(teacher, name) != getattr(defaults, name):
-                raise OptionError(f"teacher.{name} takes no effect with teacher.head = 'classifier': remove it.")
-    check_heads(teacher, with_representation=options.loss.with_representation)
+    check_targets(options.targets, with_representation=with_representation)
+    check_mixing(options.views, options.loss)
+    if options.targets.control != "none":
+        refuse_mixed(options.views, "targets.control goes by the class of one")
+    if teacher.head != "linear":
+        check_classifiers(teacher, controlled=options.targets.control != "none", with_representation=with_representation)
+        if teacher.head == "zero_shot":
+            check_zero_shot(teacher)
+    else:
+        refuse_classifiers(teacher)
+        refuse_mixed(options.views, "the teacher's head is taught on whole ones")
+    check_heads(teacher, with_representation=with_representation)
     return check_alignment(options, options.loss.alignment)
 
 
@@ -83,15 +91,26 @@ def claims_of(options: DistilRecipe) -> Claims:
     return Claims(masked=False, calibrated=options.teacher.calibrate, temperature=options.loss.temperature)
 
 
+@dataclass(frozen=True)
+class _Taught:
+    """What a teacher gives its student."""
+
+    models: dict[str, Model]
+    """For the results, by name."""
+    targets: Teacher
+    representation_width: int | None
+
+
 def run(stages: Stages, options: DistilRecipe) -> None:
     """Make the teacher, store its targets, train the student on them."""
-    teacher, targets, width = _classifier(stages, options) if options.teacher.head == "classifier" else _linear(stages, options)
-    given = controlled(stages, targets, options.targets, temperature=options.loss.temperature)
+    taught = _by_head(stages, options) if options.teacher.head == "linear" else _by_classifiers(stages, options)
+    given = controlled(stages, taught.targets, options.targets, temperature=options.loss.temperature)
+    width = taught.representation_width
     student = learn(stages, given, options.loss, representation_width=width, text=options.alignment_text)
-    finish(stages, student, teachers={"teacher": teacher_logits(teacher)})
+    finish(stages, student, teachers=taught.models)
 
 
-def _linear(stages: Stages, options: DistilRecipe) -> tuple[HeadTeacher, StoredTeacher, int | None]:
+def _by_head(stages: Stages, options: DistilRecipe) -> _Taught:
     check_held_out(stages, options.teacher, audited=False)
     encoder, tokens = encode_pictures(stages, options.teacher)
     parts = HeadParts(encoder, tokens, None, {"image encoder": stages.fingerprints["image encoder"]})
@@ -105,13 +124,12 @@ def _linear(stages: Stages, options: DistilRecipe) -> tuple[HeadTeacher, StoredT
     make = partial(build_experts, saved, encoder, bank=None, seed=stages.part_seed("head"))
     trained = train_heads(stages, make, parts, options.teacher, saved=saved)
     width = encoder.token_width if options.loss.with_representation else None
-    return live_teacher(trained, parts), label_with_heads(stages, trained, parts, representation_width=width), width
+    targets = label_with_heads(stages, trained, parts, representation_width=width)
+    return _Taught({"teacher": teacher_logits(live_teacher(trained, parts))}, targets, width)
 
 
-def _classifier(stages: Stages, options: DistilRecipe) -> tuple[ClassifierTeacher, StoredTeacher, int | None]:
-    name = options.teacher.image_encoder
-    encoder = train_encoder(stages, options.teacher.supervised) if name == TRAIN else load_classifier(stages, name)
-    teacher = ClassifierTeacher(encoder)
-    width = encoder.feature_width if options.loss.with_representation else None
-    fingerprint = {"teacher": weights_fingerprint(encoder)}
-    return teacher, stages.label("targets", teacher, fingerprint=fingerprint, representation_width=width), width
+def _by_classifiers(stages: Stages, options: DistilRecipe) -> _Taught:
+    classifiers = teaching_classifiers(stages, options.teacher, by_words=options.teacher.head == "zero_shot")
+    width = classifiers.networks[0].feature_width if options.loss.with_representation else None
+    targets = targets_of(stages, classifiers, live=options.teacher.live, representation_width=width)
+    return _Taught(classifiers.models, targets, width)

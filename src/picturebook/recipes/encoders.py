@@ -1,17 +1,24 @@
 """Networks that teach (trained here first, taken from a run, or pretrained), and the student that learns from them."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from picturebook.controls import ClassTargets, ShuffledTargets, TargetOptions, class_mean, matched_smoothing
+from picturebook.data.views import ViewOptions
 from picturebook.errors import ModelError, OptionError
 from picturebook.evaluate import Model
+from picturebook.losses import balanced_class_weights
 from picturebook.models.artefact import load_student, save_student
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.models.sources import find_image_source
+from picturebook.models.zero_shot import ZeroShotClassifier, load_zero_shot
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, Supervised, SupervisedOptions
 from picturebook.recipes.alignment import AlignedTo, AlignmentTextOptions, aligned_to
+from picturebook.recipes.options import refuse_mixed
 from picturebook.recipes.stages import Stages, refuse_other_classes
 from picturebook.runs import RunFolder
 from picturebook.teachers import StoredTeacher, Teacher
@@ -38,18 +45,46 @@ def check_encoder(name: str, image_size: int | None) -> None:
         )
 
 
-def train_encoder(stages: Stages, supervised: SupervisedOptions) -> ImageEncoder:
-    """Train the student's architecture on the labelled rows, with weights, order and views of its own."""
-    encoder = stages.new_student("encoder")
+def check_mixing(views: ViewOptions, loss: SoftTargetOptions) -> None:
+    """Refuse mixed pictures where the loss sets a true class apart.
+
+    Raises:
+        OptionError: dkd with mixup or cutmix.
+    """
+    if loss.divergence == "dkd":
+        refuse_mixed(views, "loss.divergence = 'dkd' sets the true class of one apart from the others")
+
+
+def class_weights(stages: Stages, choice: Literal["none", "balanced"]) -> Tensor | None:
+    """What `class_weights` of a loss says, by the labels of the training pictures: [K], or None for equal weights."""
+    if choice == "none":
+        return None
+    labels = stages.pictures.labels[stages.train_rows]
+    counts = np.bincount(labels[labels != UNLABELLED], minlength=len(stages.pictures.classes))
+    return balanced_class_weights(torch.from_numpy(counts))
+
+
+def train_encoder(
+    stages: Stages, supervised: SupervisedOptions, *, part: str = "encoder", network: ImageEncoder | None = None
+) -> ImageEncoder:
+    """Train a network on the labelled rows, with weights, order and views of its own.
+
+    Args:
+        stages: the run's parts.
+        supervised: its loss.
+        part: its name, which its seed and its stage go by.
+        network: what to train; by default the student's architecture.
+    """
+    encoder = stages.new_student(part) if network is None else network.to(stages.device)
     stages.train(
-        "encoder",
-        Supervised(encoder, supervised),
+        part,
+        Supervised(encoder, supervised, class_weights=class_weights(stages, supervised.class_weights)),
         rows=stages.labelled_rows,
-        seed=stages.part_seed("encoder"),
+        seed=stages.part_seed(part),
         validate=stages.validation_of(encoder),
     )
     if stages.accelerator.is_main_process:
-        save_student(encoder, stages.folder.teacher / "image_encoder", label_names=stages.pictures.classes)
+        save_student(encoder, stages.folder.teacher / f"image_{part}", label_names=stages.pictures.classes)
     return encoder
 
 
@@ -78,10 +113,22 @@ def load_classifier(stages: Stages, path: str) -> ImageEncoder:
     return encoder.to(stages.device)
 
 
-def controlled(stages: Stages, targets: StoredTeacher, options: TargetOptions, *, temperature: float) -> Teacher:
+def load_zero_shot_classifier(stages: Stages, path: str) -> ZeroShotClassifier:
+    """What a finished run that learnt pictures with their texts classifies by words.
+
+    Raises:
+        ModelError: it has none, or its classes are not this run's, in this order.
+    """
+    classifier, classes = load_zero_shot(RunFolder.open(Path(path)).teacher)
+    refuse_other_classes(path, classes, stages.pictures.classes)
+    return classifier.to(stages.device)
+
+
+def controlled(stages: Stages, targets: Teacher, options: TargetOptions, *, temperature: float) -> Teacher:
     """The targets, or the control of them that is asked for; an unlabelled picture's class is the teacher's own answer."""
     if options.control == "none":
         return targets
+    assert isinstance(targets, StoredTeacher)
     ids, rows = stages.pictures.ids, stages.train_rows
     order = rows[np.argsort(ids[rows])]  # as the store has them
     labels = stages.pictures.labels[order].copy()
@@ -114,12 +161,16 @@ def learn(
     student = stages.new_student(part)
     words = AlignedTo() if text is None else aligned_to(stages, text, student)
     projector = stages.new_projector(student, representation_width)
-    stages.train(
-        part,
-        SoftTargets(student, targets, loss, projector=projector, texts=words.texts, text_projector=words.text_projector),
-        rows=stages.train_rows,
-        validate=stages.validation_of(student),
+    objective = SoftTargets(
+        student,
+        targets,
+        loss,
+        projector=projector,
+        texts=words.texts,
+        text_projector=words.text_projector,
+        class_weights=class_weights(stages, loss.class_weights),
     )
+    stages.train(part, objective, rows=stages.train_rows, validate=stages.validation_of(student))
     return student
 
 

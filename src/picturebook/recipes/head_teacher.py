@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ class HeadTrainOptions(TrainOptions):
 
     epochs: int = Field(10, ge=1)
     """Times each picture's tokens are seen."""
+    keep: Literal["last"] = "last"
+    """The last weights: heads are taught on stored tokens, and not validated."""
 
 
 class HeadTeacherOptions(EncoderOptions):

@@ -28,6 +28,7 @@ from picturebook.recipes.head_teacher import (
     live_teacher,
     train_heads,
 )
+from picturebook.recipes.options import refuse_mixed
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.tokens import encode_pictures
@@ -73,6 +74,7 @@ def check(options: ImageTextRecipe) -> str | None:
     """
     teacher, text = options.teacher, options.text
     check_encoder(teacher.image_encoder, teacher.image_size)
+    refuse_mixed(options.views, "the teacher's head is taught on whole ones")
     check_targets(options.targets, with_representation=options.loss.with_representation)
     check_heads(teacher, with_representation=options.loss.with_representation)
     mode = teacher.head.mode

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from picturebook.data.tables import DataOptions
 from picturebook.data.views import ViewOptions
-from picturebook.engine import TrainOptions
+from picturebook.engine import Tracker, TrainOptions
+from picturebook.errors import OptionError
 from picturebook.options import Options
 
 
@@ -18,7 +19,8 @@ class StudentOptions(Options):
     model_args: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of that timm model, e.g. { channels = [16, 32, 64, 128] }."""
     init: str = "scratch"
-    """scratch (newly initialised, as in the paper), pretrained (timm's weights), or a run folder."""
+    """scratch (newly initialised, as in the paper), pretrained (timm's weights), package:efficientnet-lite0 (weights that come by
+    pip, for model = "tf_efficientnet_lite0"), or a run folder."""
     image_size: int = Field(64, ge=8)
     """Height and width that the student sees, in pixels."""
 
@@ -38,6 +40,8 @@ class RecipeOptions(Options):
     """auto is bf16 where the processor computes in it, else fp32."""
     cache: str | None = None
     """Folder of canvases, tokens and text vectors; by default $PICTUREBOOK_CACHE, else ~/.cache/picturebook."""
+    track: list[Tracker] = Field(default_factory=list)
+    """Where the lines of metrics.jsonl go besides: tensorboard, wandb, mlflow."""
     data: DataOptions
     """The pictures."""
     views: ViewOptions = ViewOptions()
@@ -46,3 +50,26 @@ class RecipeOptions(Options):
     """The classifier that is wanted."""
     train: TrainOptions = TrainOptions()
     """The student's training."""
+
+
+def refuse_mixed(views: ViewOptions, reason: str) -> None:
+    """Refuse mixup and cutmix where a picture has to be one picture.
+
+    Raises:
+        OptionError: views mix pictures; it gives `reason`.
+    """
+    if views.mixes:
+        raise OptionError(f"views.mixup and views.cutmix mix two pictures, but {reason}: set both to 0.")
+
+
+def refuse_unmeasured(options: TrainOptions, stage: str, *, validated: bool) -> None:
+    """Refuse to keep the best weights where nothing says which these are.
+
+    Raises:
+        OptionError: keep = "best" in a training that is not measured on validation pictures.
+    """
+    if options.keep == "best" and not validated:
+        raise OptionError(
+            f"keep = 'best' in the training of stage {stage} chooses by labelled validation pictures, and it is measured on "
+            "none: set data.split.val above 0, or say keep = 'last'."
+        )

@@ -2,26 +2,34 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 
+from picturebook.calibration import fit_temperature
 from picturebook.evaluate import Model, evaluate_rows, evaluate_with_timm, groups_of, row_logits, student_logits
 from picturebook.metrics import Evaluation
-from picturebook.models.artefact import save_student
+from picturebook.models.artefact import save_student, write_temperature
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.recipes.stages import Stages
 from picturebook.runs import npy, npz, write_atomically, write_json
 from picturebook.types import UNLABELLED
 
 
-def finish(stages: Stages, student: ImageEncoder, *, teachers: dict[str, Model] | None = None) -> None:
-    """Save the student, evaluate it and its teachers on validation and test rows, and close the run.
+def finish(
+    stages: Stages,
+    student: ImageEncoder,
+    *,
+    teachers: dict[str, Model] | None = None,
+    measured: Mapping[str, Any] | None = None,
+) -> None:
+    """Save the student, evaluate it and its teachers on validation and test rows, calibrate it on the former, close the run.
 
     `teachers` are named by what they may know ("teacher", "teacher with captions", "privileged teacher", …); the names go
-    beside their numbers wherever these are shown.
+    beside their numbers wherever these are shown. `measured` is what a recipe found out besides, for the results.
     """
     if stages.accelerator.is_main_process:
         folder = stages.folder
@@ -30,15 +38,19 @@ def finish(stages: Stages, student: ImageEncoder, *, teachers: dict[str, Model] 
         save_student(student, folder.student, label_names=stages.pictures.classes, canvas_size=stages.options.data.canvas_size)
         with stages.timed("evaluate"):
             models = _evaluate(stages, student, teachers or {})
-            write_atomically(folder.predictions, npz(_predictions(stages, student)))
+            predictions = _predictions(stages, student)
+            write_atomically(folder.predictions, npz(predictions))
+        if "val_logits" in predictions:
+            write_temperature(folder.student, fit_temperature(predictions["val_logits"], predictions["val_labels"]))
         results = {
             "recipe": stages.options.recipe,
             "models": models,
+            **(measured or {}),
             "seconds": {stage: round(seconds, 2) for stage, seconds in stages.seconds.items()},
             "parameters": sum(parameter.numel() for parameter in student.parameters()),
         }
         write_json(folder.provenance, _provenance(stages, student))
-        write_json(folder.results, results)
+        folder.close(results)
         folder.discard_stages()
     stages.accelerator.wait_for_everyone()
 

@@ -14,18 +14,19 @@ from accelerate import Accelerator
 from torch import nn
 
 from picturebook.data.findings import sentence
-from picturebook.data.loaders import TrainingBatches, ViewMaker
+from picturebook.data.loaders import BatchMaker, TrainingBatches, ViewMaker
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.views import VIEWS_VERSION
 from picturebook.engine import Training, TrainOptions, train
-from picturebook.errors import DataError, ModelError, OptionError
+from picturebook.errors import DataError, ModelError, OptionError, RunError
 from picturebook.evaluate import evaluate_rows, student_logits
 from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
+from picturebook.models.packaged import PACKAGE_PREFIX
 from picturebook.objective import Objective
-from picturebook.recipes.options import RecipeOptions
+from picturebook.recipes.options import RecipeOptions, refuse_unmeasured
 from picturebook.runs import RunFolder, read_json, write_json
-from picturebook.stores.targets import TargetStore, TargetWriter
+from picturebook.stores.targets import TargetStore, TargetWriter, targets_are_stored
 from picturebook.teachers import StoredTeacher, Teacher
 from picturebook.types import UNLABELLED, Batch, Progress, Reporter
 
@@ -51,7 +52,7 @@ class Stages:
         self.options, self.folder, self.cache, self.reporter = options, folder, cache, reporter
         self.accelerator, self.device = accelerator, accelerator.device
         self._seconds_file = folder.stages / "seconds.json"
-        self.seconds: dict[str, float] = read_json(self._seconds_file) if self._seconds_file.is_file() else {}
+        self.seconds: dict[str, float] = _earlier_seconds(self._seconds_file)
         self.fingerprints: dict[str, str] = {}
         self.words: dict[str, dict[str, int]] = {}
         with accelerator.main_process_first(), self.timed("decode"), reporter.stage("decoding pictures") as progress:
@@ -59,7 +60,9 @@ class Stages:
         self.fingerprints["data"] = self.pictures.fingerprint
         for finding in self.pictures.findings:
             reporter.say(sentence(finding))
-        self.maker = ViewMaker(self.pictures, options.views, options.student.image_size, options.seed, self.device)
+        maker = ViewMaker(self.pictures, options.views, options.student.image_size, options.seed, self.device)
+        self.maker = maker.among(self.train_rows)
+        refuse_unmeasured(options.train, "student", validated=self._has_validation)
         self._check(self.new_student())  # what does not fit is refused now, not after the teacher's hours
 
     def in_folder(self, folder: RunFolder) -> "Stages":
@@ -114,12 +117,17 @@ class Stages:
                     f"student.init = {options.init!r} holds {student.architecture} {student.model_args}, student.model asks for "
                     f"{wanted.architecture} {wanted.model_args}: make the two agree."
                 )
-            refuse_other_classes(options.init, load_student(Path(options.init) / "student")[1], self.pictures.classes)
+            if not options.init.startswith(PACKAGE_PREFIX):
+                refuse_other_classes(options.init, load_student(Path(options.init) / "student")[1], self.pictures.classes)
+        self.refuse_wrong_gradients(student)
+
+    def refuse_wrong_gradients(self, network: ImageEncoder) -> None:
+        """Raise a ModelError where this machine's precision would train the network wrongly."""
         on_cpu = self.device.type == "cpu" and self.accelerator.mixed_precision == "bf16"
-        if on_cpu and (layer := student.layer_on_one_pixel()):
+        if on_cpu and (layer := network.layer_on_one_pixel()):
             raise ModelError(
-                f"In {options.model} at student.image_size = {options.image_size}, layer {layer} steps over a map of one pixel, "
-                "for which processors compute wrong bf16 gradients: raise image_size, or say precision = 'fp32'."
+                f"In {network.architecture} at student.image_size = {network.image_size}, layer {layer} steps over a map of one "
+                "pixel, for which processors compute wrong bf16 gradients: raise image_size, or say precision = 'fp32'."
             )
 
     def new_projector(self, student: ImageEncoder, width: int | None, *, part: str = "projector") -> nn.Linear | None:
@@ -152,17 +160,19 @@ class Stages:
         options: TrainOptions | None = None,
         on_tokens: bool = False,
         seed: int | None = None,
+        maker: BatchMaker | None = None,
         validate: Callable[[], dict[str, float]] | None = None,
     ) -> None:
         """Train the objective on `rows`, from where an interrupted try stopped.
 
         `on_tokens` leaves the pictures unread. `seed` gives a teacher an order and views of its own; by default they are
-        the run's, which are the views that are labelled.
+        the run's, which are the views that are labelled. `maker` makes the batches instead of the run's own views.
         """
         options = options or self.options.train
+        refuse_unmeasured(options, name, validated=validate is not None)
         seed = self.options.seed if seed is None else seed
         batches = TrainingBatches(
-            replace(self.maker, seed=seed),
+            maker or replace(self.maker, seed=seed).among(rows),
             rows,
             batch_size=options.batch_size,
             epochs=options.epochs,
@@ -170,15 +180,24 @@ class Stages:
             seed=seed,
             share=(self.accelerator.process_index, self.accelerator.num_processes),
             with_images=not on_tokens,
+            balanced=self.pictures.labels[rows] if options.sampling == "balanced" else None,
         )
         with self.timed(name), self.reporter.stage(f"training {name}") as progress:
             training = Training(name, objective.to(self.device), batches, options, seed, validate, progress)
-            train(training, run=self.folder, accelerator=self.accelerator)
+            kept = train(training, run=self.folder, accelerator=self.accelerator)
+        if options.keep == "best":
+            self.reporter.say(
+                f"{name}: the weights of step {kept} of {batches.num_steps} are kept, the best on validation pictures."
+            )
+
+    @property
+    def _has_validation(self) -> bool:
+        return bool((self.pictures.labels[self.pictures.rows["val"]] != UNLABELLED).any())
 
     def validation_of(self, model: ImageEncoder) -> Callable[[], dict[str, float]] | None:
         """Accuracy and NLL on the validation rows, for the training's log; None when there are no such rows."""
         rows = self.pictures.rows["val"]
-        if not (self.pictures.labels[rows] != UNLABELLED).any():
+        if not self._has_validation:
             return None
 
         def validate() -> dict[str, float]:
@@ -210,7 +229,8 @@ class Stages:
         """
         identity = {**fingerprint, **self.view_fingerprint(), "classes": short_hash("\n".join(self.pictures.classes))}
         folder = self.folder.stage(name)
-        if self.accelerator.is_main_process and not (folder / "logits").is_dir():
+        keeps = representation_width is not None
+        if self.accelerator.is_main_process and not targets_are_stored(folder, with_representation=keeps):
             with self.timed(name), self.reporter.stage(f"labelling {name}") as progress:
                 writer = TargetWriter(
                     folder,
@@ -225,7 +245,7 @@ class Stages:
                         writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), teacher(batch))
                 writer.finish()
         self.accelerator.wait_for_everyone()
-        return StoredTeacher(TargetStore(folder, identity, with_representation=representation_width is not None))
+        return StoredTeacher(TargetStore(folder, identity, with_representation=keeps))
 
     def replay(
         self, ids: np.ndarray, views: np.ndarray, *, progress: Progress, with_images: bool = True, batch_size: int = 128
@@ -241,13 +261,23 @@ class Stages:
     def view_fingerprint(self) -> dict[str, str]:
         """What a view is a function of, but for id and number."""
         options = self.options
+        partners = self.maker.partners
         settings = f"{options.views.model_dump_json()} side {options.student.image_size} canvas {options.data.canvas_size}"
         return {
             "views": f"{VIEWS_VERSION} {short_hash(settings)}",
             "view seed": str(options.seed),
+            **({} if partners is None else {"partners": partners.fingerprint}),
             "precision": str(self.accelerator.mixed_precision),
             "data": self.pictures.fingerprint,
         }
+
+
+def _earlier_seconds(file: Path) -> dict[str, float]:
+    """What earlier tries took; nothing where it was cut off, since a run is worth more than its clock."""
+    try:
+        return {str(stage): float(seconds) for stage, seconds in read_json(file).items()}
+    except (RunError, AttributeError, TypeError, ValueError):
+        return {}
 
 
 def refuse_other_classes(path: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from picturebook.objectives.soft_targets import Supervised, SupervisedOptions
 from picturebook.recipes.alignment import AlignedRecipe, aligned_to, check_alignment
+from picturebook.recipes.encoders import class_weights
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.stages import Stages
 
@@ -26,6 +27,7 @@ def run(stages: Stages, options: SupervisedRecipe) -> None:
     """Train the student on the labelled rows."""
     student = stages.new_student()
     words = aligned_to(stages, options.alignment_text, student)
-    objective = Supervised(student, options.loss, texts=words.texts, text_projector=words.text_projector)
+    weights = class_weights(stages, options.loss.class_weights)
+    objective = Supervised(student, options.loss, texts=words.texts, text_projector=words.text_projector, class_weights=weights)
     stages.train("student", objective, rows=stages.labelled_rows, validate=stages.validation_of(student))
     finish(stages, student)

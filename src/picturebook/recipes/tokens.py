@@ -12,7 +12,7 @@ from picturebook.objectives.soft_targets import SupervisedOptions
 from picturebook.options import Options
 from picturebook.recipes.encoders import TRAIN, teacher_encoder
 from picturebook.recipes.stages import Stages, cache_key, short_hash
-from picturebook.stores.packed import PackedArray, PackedWriter, locked
+from picturebook.stores.packed import PackedArray, PackedWriter, is_stored, locked
 from picturebook.types import Progress
 
 
@@ -76,7 +76,7 @@ def store_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions)
 def _fill(
     stages: Stages, encoder: ImageEncoder, folder: Path, identity: dict[str, str], num_views: int, progress: Progress
 ) -> None:
-    if folder.is_dir():
+    if is_stored(folder):
         return
     writer = PackedWriter.start(
         folder,

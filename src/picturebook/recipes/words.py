@@ -81,7 +81,7 @@ class Words:
         stages = self._stages
         distinct = sorted({sentence for text in texts for sentence in text})
         cut, unread = encoder.count_truncated(distinct), encoder.count_unread(distinct)
-        for note in (*notes, *_encoder_notes(encoder, len(distinct), cut=cut, unread=unread)):
+        for note in (*notes, *encoder_notes(encoder, len(distinct), cut=cut, unread=unread)):
             stages.reporter.say(note)
         self.sentences = {"texts": len(texts), "sentences": len(distinct), "cut off": cut, "unread": unread}
         self.fingerprint = short_hash(json.dumps([encoder.fingerprint, self._options.queries, texts]))
@@ -91,7 +91,8 @@ class Words:
         return queries
 
 
-def _encoder_notes(encoder: TextEncoder, num: int, *, cut: int, unread: int) -> list[str]:
+def encoder_notes(encoder: TextEncoder, num: int, *, cut: int, unread: int) -> list[str]:
+    """What a text encoder leaves out of `num` texts, in sentences."""
     notes = []
     if cut:
         notes.append(f"{quantity(cut, 'text')} longer than the text encoder's {encoder.max_length} tokens: the rest is cut off.")

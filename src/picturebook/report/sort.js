@@ -11,6 +11,7 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
     return unmeasured || sign * (left - right) || 0;
   };
   heads.forEach((head, column) => {
+    if (head.tagName !== "TH") return;
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);

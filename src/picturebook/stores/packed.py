@@ -11,6 +11,9 @@ set after its values are on disk; after an interruption only records without a f
 
 import fcntl
 import json
+import os
+import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +23,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from picturebook.errors import StoreError
-from picturebook.runs import write_json
+from picturebook.writing import npy, write_atomically, write_json
 
 Fingerprint = Mapping[str, str]
+_CUT_OFF = (ValueError, OSError, EOFError)
+"""What numpy says of a file that is shorter than its header."""
 
 
 def refuse_other_fingerprint(folder: Path, stored: Fingerprint, expected: Fingerprint) -> None:
@@ -42,6 +47,18 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def is_stored(folder: Path) -> bool:
+    """Whether a store is there. One that is cut off, which its files' headers tell, is removed, to be filled again."""
+    if not folder.is_dir():
+        return False
+    try:
+        PackedArray.open(folder, read_header(folder)["fingerprint"])
+    except StoreError:
+        shutil.rmtree(folder)
+        return False
+    return True
+
+
 class PackedArray:
     """A whole store, open for reading."""
 
@@ -59,7 +76,10 @@ class PackedArray:
         """
         header = read_header(folder)
         refuse_other_fingerprint(folder, header["fingerprint"], fingerprint)
-        return cls(folder, np.load(folder / "ids.npy"), np.load(folder / "values.npy", mmap_mode="r"))
+        try:
+            return cls(folder, np.load(folder / "ids.npy"), np.load(folder / "values.npy", mmap_mode="r"))
+        except _CUT_OFF as error:
+            raise StoreError(f"{folder} is not whole ({error}): remove it, and it is made again.") from error
 
     @property
     def num_views(self) -> int:
@@ -97,21 +117,21 @@ class PackedWriter:
         """Begin to fill `folder`, or go on where an earlier try with the same fingerprint stopped."""
         partial = folder.with_name(folder.name + ".partial")
         header = {"fingerprint": dict(fingerprint), "num_views": num_views, "record": list(record), "dtype": str(np.dtype(dtype))}
-        if (partial / "header.json").is_file() and read_header(partial) == header:
-            return cls(folder, partial)
+        if (begun := _begun(folder, partial, header)) is not None:
+            return begun
         partial.mkdir(parents=True, exist_ok=True)
         (partial / "header.json").unlink(missing_ok=True)
         shape = (len(ids), num_views, *record)
-        np.save(partial / "ids.npy", np.sort(ids))
-        np.lib.format.open_memmap(partial / "values.npy", mode="w+", dtype=dtype, shape=shape).flush()
-        np.lib.format.open_memmap(partial / "written.npy", mode="w+", dtype=np.bool_, shape=shape[:2]).flush()
+        write_atomically(partial / "ids.npy", npy(np.sort(ids)))
+        _reserve(partial / "values.npy", np.dtype(dtype), shape)
+        _reserve(partial / "written.npy", np.dtype(np.bool_), shape[:2])
         # The header comes last: with it, the folder is known to be whole enough to be taken up again.
         write_json(partial / "header.json", header)
         return cls(folder, partial)
 
-    def missing(self) -> tuple[np.ndarray, np.ndarray]:
-        """(ids, views) still to be written, view after view, so that a batch shares its view number."""
-        views, rows = np.nonzero(~self._written.T)
+    def missing(self, *beside: "PackedWriter") -> tuple[np.ndarray, np.ndarray]:
+        """(ids, views) still to be written here, or in stores `beside` of the same samples, view after view."""
+        views, rows = np.nonzero(~np.logical_and.reduce([writer._written.T for writer in (self, *beside)]))
         return self._ids[rows], views.astype(np.int64)
 
     def write(self, ids: np.ndarray, views: np.ndarray, values: np.ndarray) -> None:
@@ -136,8 +156,24 @@ class PackedWriter:
         if not self._written.all():
             raise StoreError(f"{self.folder} is incomplete: {int((~self._written).sum())} records are missing.")
         self._values.flush()
-        (self._partial / "written.npy").unlink()
         self._partial.rename(self.folder)
+        (self.folder / "written.npy").unlink()  # not before: a part without it is one that lost it
+
+
+def _begun(folder: Path, partial: Path, header: dict[str, Any]) -> PackedWriter | None:
+    """What an earlier try left, where it belongs to the same and is whole enough to be taken up."""
+    try:
+        return PackedWriter(folder, partial) if read_header(partial) == header else None
+    except (StoreError, *_CUT_OFF):
+        return None
+
+
+def _reserve(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Make a file of zeros that really has its place: where a sparse one meets a full disk, the process is killed."""
+    np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+    if sys.platform == "linux":
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -148,9 +184,11 @@ def read_header(folder: Path) -> dict[str, Any]:
     """
     path = folder / "header.json"
     try:
-        header: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        header = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StoreError(f"There is no store in {folder}.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is not whole ({error}): remove {folder}.") from None
+    if not isinstance(header, dict) or not isinstance(header.get("fingerprint"), dict):
+        raise StoreError(f"{path} is not whole (it names no fingerprint): remove {folder}.")
     return header

@@ -1,11 +1,12 @@
 """A teacher's targets on disk: logits per (sample, view) in fp16 and, where it is distilled, the attended representation."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from picturebook.stores.packed import Fingerprint, PackedArray, PackedWriter
+from picturebook.stores.packed import Fingerprint, PackedArray, PackedWriter, is_stored
 from picturebook.types import Batch, Targets
 
 
@@ -26,6 +27,15 @@ class TargetStore:
         return Targets(logits, torch.from_numpy(self._representation.read(ids, views)).to(device, torch.float32))
 
 
+def targets_are_stored(folder: Path, *, with_representation: bool) -> bool:
+    """Whether all that a labelling writes is there and whole; what is broken is removed, to be written again."""
+    whole = is_stored(folder / "logits")
+    if with_representation and not is_stored(folder / "representation") and whole:
+        shutil.rmtree(folder / "logits")  # whose records would else count as labelled
+        whole = False
+    return whole
+
+
 class TargetWriter:
     """Fills a target store; an earlier, interrupted try is taken up."""
 
@@ -40,7 +50,7 @@ class TargetWriter:
         representation_width: int | None,
     ) -> None:
         def start(name: str, width: int) -> PackedWriter | None:
-            if (folder / name).is_dir():
+            if is_stored(folder / name):
                 return None  # this half was finished before the interruption
             return PackedWriter.start(
                 folder / name, ids=ids, num_views=num_views, record=(width,), dtype=np.float16, fingerprint=fingerprint
@@ -51,10 +61,9 @@ class TargetWriter:
 
     def missing(self) -> tuple[np.ndarray, np.ndarray]:
         """(ids, views) that are still to be labelled."""
-        # Logits are written last, so what lacks logits is what lacks anything.
         if self._logits is None:
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        return self._logits.missing()
+        return self._logits.missing(*([] if self._representation is None else [self._representation]))
 
     def write(self, ids: np.ndarray, views: np.ndarray, targets: Targets) -> None:
         """Store the targets of one batch."""

@@ -6,9 +6,11 @@ texts/<encoder>-tokens.npz    keys, lengths [n] and vectors [Σ lengths, token w
 
 import hashlib
 import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -16,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from picturebook.runs import write_atomically
 from picturebook.types import Progress, Queries, no_progress
+from picturebook.writing import write_atomically
 
 Asking = Literal["text", "sentences", "tokens"]
 """By what a text asks: one vector (the mean of its sentences), one vector a sentence, or one a token."""
@@ -42,10 +44,8 @@ def encode_once(
 ) -> Float[Tensor, "texts width"]:
     """Vectors of `texts` in their order; only texts that this encoder has never seen are encoded."""
     path = cache / "texts" / f"{encoder.fingerprint}.npz"
-    known: dict[str, np.ndarray] = {}
-    if path.is_file():
-        with np.load(path) as stored:
-            known = dict(zip(stored["keys"].tolist(), stored["vectors"], strict=True))
+    stored = _read(path)
+    known = dict(zip(stored["keys"].tolist(), stored["vectors"], strict=True)) if stored else {}
     keys = [_key(text) for text in texts]
     new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
     if new:
@@ -61,10 +61,9 @@ def encode_tokens_once(
     """Vectors of each text's tokens, at the precision that they are stored in; as `encode_once` else."""
     path = cache / "texts" / f"{encoder.fingerprint}-tokens.npz"
     known: dict[str, np.ndarray] = {}
-    if path.is_file():
-        with np.load(path) as stored:
-            parts = np.split(stored["vectors"], np.cumsum(stored["lengths"])[:-1])
-            known = dict(zip(stored["keys"].tolist(), parts, strict=True))
+    if stored := _read(path):
+        parts = np.split(stored["vectors"], np.cumsum(stored["lengths"])[:-1])
+        known = dict(zip(stored["keys"].tolist(), parts, strict=True))
     keys = [_key(text) for text in texts]
     new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
     if new:
@@ -112,6 +111,15 @@ def _padded(parts: list[Tensor]) -> Queries:
 
 def _key(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """What is stored; nothing where the file is missing or was cut off, and then its texts are encoded again."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
+        return {}
 
 
 def _write(path: Path, **arrays: np.ndarray) -> None:

@@ -17,20 +17,22 @@ from pathlib import Path
 import tomlkit
 from rich.console import RenderableType
 
+from picturebook.engine import sigterm_raises
 from picturebook.errors import RunError
+from picturebook.locking import LOCK, folder_held
 from picturebook.report import render_study
 from picturebook.report.study_content import ContrastRow
-from picturebook.runs import write_atomically, write_json
 from picturebook.study.analysis import Arm, contrast_rows, gather
 from picturebook.study.cells import Cell, Plan, check_arms
 from picturebook.study.ledger import Ledger
 from picturebook.study.page import study_report
 from picturebook.study.results import results
 from picturebook.study.running import Cells, Runner, TrainProcesses
-from picturebook.study.settings import StudyOptions, load_study
+from picturebook.study.settings import load_study
 from picturebook.study.table import plan_table, study_tables, study_warnings
 from picturebook.study.tuning import Trial, plan_trials, tune
 from picturebook.types import Reporter
+from picturebook.writing import disk_errors_told, remove_leftovers, write_atomically, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ def compare(path: Path, *, reporter: Reporter, dry_run: bool = False, runner: Ru
 
     Raises:
         OptionError: a setting of the study or of any of its cells is impossible; nothing was run.
-        RunError: the folder holds other things, or a cell was run with other settings.
+        RunError: the folder holds other things, another process works in it, or a cell was run with other settings.
+        InterruptionError: SIGTERM came; the same command goes on.
     """
     options = load_study(path)
     plan = Plan(options, str(path))
@@ -63,7 +66,17 @@ def compare(path: Path, *, reporter: Reporter, dry_run: bool = False, runner: Ru
         tried_first = [trial for arm in trials.values() for trial in arm]
         return Outcome(plan_table(plan.ordered([*tried_first, *cells]), options.out))
     out = Path(options.out)
-    _start(out, options)
+    _refuse_others(out)
+    with folder_held(out), disk_errors_told(out), sigterm_raises():
+        return _compare(plan, cells, trials, runner=runner, reporter=reporter)
+
+
+def _compare(
+    plan: Plan, cells: list[Cell], trials: Mapping[str, list[Cell]], *, runner: Runner | None, reporter: Reporter
+) -> Outcome:
+    options, out = plan.options, Path(plan.options.out)
+    remove_leftovers(out)
+    write_atomically(out / "study.toml", tomlkit.dumps(options.model_dump(mode="json", exclude_none=True)).encode())
     threads = options.threads or max(1, (os.cpu_count() or 1) // options.processes)
     ledger = Ledger(out)
     machine = Cells(runner or TrainProcesses(threads=threads), options.processes, reporter, ledger)
@@ -76,13 +89,11 @@ def compare(path: Path, *, reporter: Reporter, dry_run: bool = False, runner: Ru
     return _tell(plan, cells, failed, tried, ledger)
 
 
-def _start(out: Path, options: StudyOptions) -> None:
-    settings = out / "study.toml"
+def _refuse_others(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file: `out` must name a folder.")
-    if out.is_dir() and any(out.iterdir()) and not settings.is_file():
+    if out.is_dir() and not (out / "study.toml").is_file() and any(path.name != LOCK for path in out.iterdir()):
         raise RunError(f"{out} holds files but no study.toml: it is no study's folder; take another `out`.")
-    write_atomically(settings, tomlkit.dumps(options.model_dump(mode="json", exclude_none=True)).encode())
 
 
 def _tell(plan: Plan, cells: Sequence[Cell], failed: Mapping[Path, str], tried: Sequence[Trial], ledger: Ledger) -> Outcome:

@@ -36,7 +36,8 @@ class Ledger:
             "error": error,
         }
         with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            cut_off = self.file.stat().st_size and not self.file.read_bytes().endswith(b"\n")
+            file.write(("\n" if cut_off else "") + json.dumps(line, ensure_ascii=False) + "\n")
 
     def commits(self) -> dict[Path, str]:
         """Finished cell → the commit that finished it."""

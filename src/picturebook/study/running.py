@@ -13,10 +13,11 @@ from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from picturebook.config import dump_options
-from picturebook.runs import write_atomically
+from picturebook.locking import wait_until_free
 from picturebook.study.cells import Cell
 from picturebook.study.ledger import Ledger
 from picturebook.types import Reporter
+from picturebook.writing import write_atomically
 
 
 @runtime_checkable  # so that the tests' type checks can look at it
@@ -42,6 +43,7 @@ class TrainProcesses:
         self._stopped = False
 
     def __call__(self, cell: Cell) -> str | None:
+        wait_until_free(cell.folder)  # a study that was killed may have left a training alone; it may well finish
         command = [sys.executable, "-m", "picturebook", "train", str(cell.file), "--resume"]
         environment = os.environ | {"OMP_NUM_THREADS": self._threads, "MKL_NUM_THREADS": self._threads}
         with cell.log.open("wb") as log:

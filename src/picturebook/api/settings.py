@@ -1,0 +1,88 @@
+"""Settings of a run that is started from Python: what `picturebook init` would choose, under what the caller says."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from picturebook.config import RECIPES, cache_folder
+from picturebook.data.tables import DataOptions
+from picturebook.errors import OptionError, unknown_name
+from picturebook.inspection import inspect_data
+from picturebook.options import put, validate
+from picturebook.recipes import own
+from picturebook.recipes.options import RecipeOptions
+from picturebook.start import run_file
+from picturebook.terminal import Terminal
+from picturebook.types import Reporter, Silence
+
+SOURCE = "settings"
+"""Where settings come from, for messages."""
+Settings = Mapping[str, Any]
+"""Path of a setting, as `--set` takes it ("train.epochs"), to its value."""
+
+
+def settings_for(
+    data: str | Path, *, recipe: str, text: str | None, said: Settings, reporter: Reporter, cache: Path | None = None
+) -> dict[str, Any]:
+    """Look at the data and choose a run's settings.
+
+    Args:
+        data: anything that data.root takes.
+        recipe: a name of RECIPES, or "own".
+        text: the column of words that the recipe reads; None leaves the recipe without, or with class names.
+        said: what goes before every choice.
+        reporter: where it tells how it goes.
+        cache: where decoded pictures are kept; by default where every run keeps them.
+
+    Raises:
+        OptionError: there is no such recipe, it reads no words, or a path leads nowhere.
+        DataError: the data cannot be used.
+    """
+    if recipe != own.NAME and recipe not in RECIPES:
+        raise OptionError(unknown_name("recipe", recipe, RECIPES))
+    of_data: dict[str, Any] = {"data": {}}
+    for path, value in said.items():
+        if path.split(".")[0] == "data":
+            put(of_data, path, _plain(value), source=SOURCE)
+    options = validate(DataOptions, {**of_data["data"], "root": str(data)}, source=SOURCE)
+    with reporter.stage("looking at the data") as progress:
+        inspection = inspect_data(options, cache=cache or cache_folder(), progress=progress)
+    chosen = tomllib.loads(run_file(inspection, file=Path("RUN.toml")))
+    if chosen["recipe"] != recipe:  # what every recipe has fits this one too
+        chosen = {name: value for name, value in chosen.items() if name in RecipeOptions.model_fields}
+    chosen["recipe"] = recipe
+    if text is not None:
+        _read_words(chosen, recipe, text)
+    for path, value in said.items():
+        put(chosen, path, _plain(value), source=SOURCE)
+    return chosen
+
+
+@contextmanager
+def reporting(verbose: bool) -> Iterator[Reporter]:
+    """Bars and remarks in the terminal, or nothing."""
+    if not verbose:
+        yield Silence()
+        return
+    with Terminal() as terminal:
+        yield terminal
+
+
+def _read_words(chosen: dict[str, Any], recipe: str, column: str) -> None:
+    if recipe == own.NAME or "text" not in RECIPES[recipe].options.model_fields:
+        readers = sorted(name for name, one in RECIPES.items() if "text" in one.options.model_fields)
+        raise OptionError(f"recipe = {recipe!r} reads no words: leave text out, or take one of {', '.join(readers)}.")
+    chosen["text"] = {"source": "column", "column": column, "kind": "unknown"}
+    if recipe == "image_text":
+        chosen["teacher"] = {**chosen.get("teacher", {}), "head": {"mode": "own"}}
+
+
+def _plain(value: Any) -> Any:
+    """The value as TOML would give it: numbers of numpy and paths come from Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path) else value

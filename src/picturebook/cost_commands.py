@@ -1,0 +1,115 @@
+"""The command line of what things cost: a run before it starts, and the cache."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs
+    from rich.console import RenderableType
+
+    from picturebook.caching import Entry
+    from picturebook.plan import Plan
+
+cache = typer.Typer(
+    help="Look at the cache of decoded pictures, image tokens and vectors of words, or empty it.", no_args_is_help=True
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def plan(
+    settings: Annotated[Path, typer.Argument(metavar="RUN.toml")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override one setting.")] = None,
+    pictures: Annotated[int | None, typer.Option(min=1, help="Training pictures of a bigger setting.")] = None,
+    classes: Annotated[int | None, typer.Option(min=2, help="Its classes.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Its processes, of this machine's speed each.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Say what a run will cost before it starts: `picturebook plan RUN.toml --pictures 1281167 --classes 1000 --processes 16`."""
+    from picturebook.config import load_options
+    from picturebook.plan import plan_run
+    from picturebook.terminal import Terminal
+
+    options = load_options(settings, overrides or ())
+    with Terminal(quiet=as_json) as terminal:
+        measured = plan_run(options, reporter=terminal)
+    found = measured
+    if pictures or classes or processes > 1:
+        found = measured.at(pictures=pictures or measured.pictures, classes=classes or measured.classes, processes=processes)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict()))
+    else:
+        terminal.show(_plan_table(found))
+
+
+@cache.command("list")
+def list_entries(as_json: Json = False) -> None:
+    """Show what lies in the cache, largest first: `picturebook cache list`."""
+    from picturebook.caching import list_cache
+    from picturebook.config import cache_folder
+    from picturebook.terminal import show
+
+    entries = list_cache(cache_folder())
+    if as_json:
+        typer.echo(json.dumps([entry.to_dict() for entry in entries], ensure_ascii=False))
+    else:
+        show(_cache_table(entries, cache_folder()))
+
+
+@cache.command()
+def clean(
+    kinds: Annotated[list[str] | None, typer.Argument(metavar="[KIND]...", help="canvases, tokens, texts, unfinished.")] = None,
+    older_than: Annotated[float, typer.Option(min=0.0, metavar="DAYS", help="Only what is older.")] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Empty the cache, but for what a run is filling: `picturebook cache clean tokens --older-than 30`."""
+    from picturebook.caching import clean_cache
+    from picturebook.config import cache_folder
+    from picturebook.data.findings import quantity
+
+    gone = clean_cache(cache_folder(), kinds=kinds or (), older_than=older_than)
+    if as_json:
+        typer.echo(json.dumps([entry.to_dict() for entry in gone], ensure_ascii=False))
+    else:
+        typer.echo(f"{quantity(len(gone), 'item')} removed, {sum(entry.size for entry in gone) / 1e6:,.0f} MB free.")
+
+
+def _plan_table(plan: "Plan") -> "RenderableType":
+    """What a run takes, stage by stage."""
+    from rich.console import Group
+    from rich.table import Table
+
+    table = Table("stage", "time", "disk", title_justify="left")
+    for cost in plan.stages:
+        table.add_row(cost.stage, _duration(cost.seconds), _megabytes(cost.disk))
+    table.add_section()
+    table.add_row("all", _duration(plan.seconds), _megabytes(plan.disk))
+    shares = f"{plan.pictures:,} training pictures, {plan.classes:,} classes, processes: {plan.processes}"
+    memory = f"Private memory: {_megabytes(plan.memory)} a process; it hardly grows with the pictures."
+    return Group(table, shares, memory, "From a few steps of each stage on this machine; other work on it makes them longer.")
+
+
+def _cache_table(entries: "Sequence[Entry]", folder: Path) -> "RenderableType":
+    """What lies in the cache."""
+    from rich.console import Group
+    from rich.table import Table
+
+    from picturebook.caching import describe
+
+    table = Table("kind", "name", "size", "days old")
+    for entry in entries:
+        table.add_row(entry.kind, entry.path.name, _megabytes(entry.size), f"{entry.days:.1f}")
+    kinds = sorted({entry.kind for entry in entries})
+    return Group(table, f"{folder}: {_megabytes(sum(e.size for e in entries))}", *(f"{kind}: {describe(kind)}" for kind in kinds))
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = int(seconds // 3600), int(seconds % 3600 // 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60:.0f} s" if minutes else f"{seconds:.1f} s"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB" if size else "–"

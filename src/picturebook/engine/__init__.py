@@ -1,0 +1,26 @@
+"""The one loop, and what it needs of the machine."""
+
+from picturebook.engine.devices import build_accelerator, first_process_values, has_cpu_bf16, on_first_process
+from picturebook.engine.interruption import sigterm_raises
+from picturebook.engine.loop import train
+from picturebook.engine.optimization import TrainOptions, build_optimizer, cosine_between, learning_rate
+from picturebook.engine.tracking import Tracker, check_trackers, finish_tracking
+from picturebook.engine.training import Batches, Training
+
+__all__ = [
+    "Batches",
+    "Tracker",
+    "TrainOptions",
+    "Training",
+    "build_accelerator",
+    "build_optimizer",
+    "check_trackers",
+    "cosine_between",
+    "finish_tracking",
+    "first_process_values",
+    "has_cpu_bf16",
+    "learning_rate",
+    "on_first_process",
+    "sigterm_raises",
+    "train",
+]

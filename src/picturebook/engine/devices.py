@@ -1,0 +1,70 @@
+"""Where and in what precision a process works, and what the first of several processes does for all."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs, broadcast, broadcast_object_list
+from torch import Tensor
+
+from picturebook.errors import OptionError, RunError
+
+
+def build_accelerator(
+    *,
+    device: Literal["auto", "cpu", "cuda", "mps"],
+    precision: Literal["auto", "bf16", "fp32"],
+    trackers: Sequence[str] = (),
+    tracking: Path | None = None,
+) -> Accelerator:
+    """The process's device and precision: `auto` takes what is there, and bf16 where the processor computes in it.
+
+    `trackers` are installed ones, by name; what they keep on this machine goes into `tracking`.
+    """
+    if (device == "cuda" and not torch.cuda.is_available()) or (device == "mps" and not torch.backends.mps.is_available()):
+        raise OptionError(f"device = {device!r}: there is none on this machine. Say 'auto' or 'cpu'.")
+    cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available() and not torch.backends.mps.is_available())
+    if precision == "auto":
+        precision = (
+            "bf16" if (has_cpu_bf16() if cpu else torch.cuda.is_available() and torch.cuda.is_bf16_supported()) else "fp32"
+        )
+    AcceleratorState._reset_state()  # a process may train one run after another, in another precision
+    mixed = "bf16" if precision == "bf16" else "no"
+    # One process labels and decodes while the others wait, longer than the half hour after which they would give up.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
+    asked = {"log_with": list(trackers), "project_dir": str(tracking)} if trackers else {}
+    return Accelerator(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[patience], **asked)
+
+
+def on_first_process(accelerator: Accelerator, work: Callable[[], None]) -> None:
+    """Do `work` in the first process; where it is refused, every process raises that error instead of waiting for the first.
+
+    Raises:
+        RunError: what `work` raised.
+    """
+    refusal: list[str | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            work()
+        except RunError as error:
+            refusal = [str(error)]
+    broadcast_object_list(refusal)
+    if refusal[0] is not None:
+        raise RunError(refusal[0])
+
+
+def first_process_values(values: Tensor, device: torch.device) -> Tensor:
+    """The first process's numbers, on the CPU, in every process: a last bit that differs would be another teacher's."""
+    shared: Tensor = broadcast(values.to(device))
+    return shared.cpu()
+
+
+def has_cpu_bf16() -> bool:
+    """Whether this processor multiplies bf16 in hardware (AVX512_BF16 or AMX); elsewhere bf16 is slower than fp32."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch has no types here
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,128 @@
+"""One step: batch, loss, gradient, update; a step that is not finite changes nothing."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from picturebook.engine.checkpoints import State
+from picturebook.engine.optimization import set_step
+from picturebook.engine.training import Training
+from picturebook.errors import TrainingError
+from picturebook.types import Batch
+
+_AVERAGE_WARMUP = 10
+"""Steps around which a running average begins to look further back than it is old."""
+
+
+class Stepper:
+    """Takes a training's steps, one after the other; `state` is where it stands."""
+
+    def __init__(self, training: Training, module: nn.Module, state: State, accelerator: Accelerator) -> None:
+        self.training, self.state, self.accelerator = training, state, accelerator
+        self.knows_at_once = accelerator.device.type == "cpu"
+        """Whether looking at a number costs nothing; elsewhere it would make the processor wait for the device at each step."""
+        self._module = module
+        self._parameters = [p for p in module.parameters() if p.requires_grad]
+        self._buffers = list(training.objective.buffers())
+        self._left_out: list[Tensor] = []
+        self._first = state.step
+
+    def take(self, step: int) -> tuple[Tensor, dict[str, Tensor], int]:
+        """Take a step: its loss and terms, weighted by this process's share, and how many samples it had in all processes."""
+        training, accelerator, optimizer = self.training, self.accelerator, self.state.optimizer
+        options, batches = training.options, training.batches
+        set_step(optimizer, options, step, batches.num_steps)
+        torch.manual_seed(_step_seed(training.seed, step, accelerator.process_index))
+        batch = batches.at(step)
+        # DDP takes the mean over processes; with uneven shares that is no mean over samples until each is weighted by its share.
+        share = len(batch) * accelerator.num_processes / batches.size(step)
+        before = [buffer.clone() for buffer in self._buffers] if options.nonfinite_steps else []
+        total, terms = self._differentiate(batch, share)
+        norm = accelerator.clip_grad_norm_(self._parameters, options.clip or math.inf)
+        bad = ~torch.isfinite(norm)
+        self._update(bad, before)
+        training.objective.after_step(step, batches.num_steps)
+        self._average(step)
+        self.state.step = step + 1
+        return _unless(bad, total), {name: _unless(bad, value) for name, value in terms.items()}, batches.size(step)
+
+    def refuse_too_many_left_out(self, save: Callable[[], None]) -> None:
+        """Stop where more steps were not finite than may be.
+
+        Raises:
+            TrainingError: there were; it names the last of them and its samples.
+        """
+        if not self._left_out:
+            return
+        left_out = [self._first + place for place, bad in enumerate(torch.stack(self._left_out).tolist()) if bad]
+        self._left_out, self._first = [], self.state.step
+        self.state.left_out += len(left_out)
+        if not left_out or self.state.left_out <= self.training.options.nonfinite_steps:
+            return
+        save()
+        step, name = left_out[-1], self.training.name
+        ids = ", ".join(str(number) for number in self.training.batches.at(step).ids[:8].tolist())
+        raise TrainingError(
+            f"Stage {name}: loss or gradient of step {step} is not finite (samples {ids}, …). That step changed nothing, and the "
+            f"state is saved. Lower that stage's learning_rate, train with precision = 'fp32', or leave such steps out "
+            "(nonfinite_steps)."
+        )
+
+    def _differentiate(self, batch: Batch, share: float) -> tuple[Tensor, dict[str, Tensor]]:
+        totals: list[Tensor] = []
+        terms: dict[str, list[Tensor]] = {}
+        for part, weight, context in self._parts(batch):
+            with context:
+                loss = self._module(part)
+                self.accelerator.backward(loss.total * (share * weight))
+            totals.append(loss.total.detach() * (share * weight))
+            for name, value in loss.terms.items():
+                terms.setdefault(name, []).append(value * (share * weight))
+        return torch.stack(totals).sum(), {name: torch.stack(values).sum() for name, values in terms.items()}
+
+    def _parts(self, batch: Batch) -> Iterator[tuple[Batch, float, Any]]:
+        """The batch's parts, their shares of it, and what keeps processes from adding gradients before the last of them."""
+        places = torch.arange(len(batch), device=batch.ids.device).chunk(self.training.options.accumulate)
+        if len(places) == 1:
+            yield batch, 1.0, nullcontext()
+            return
+        for number, part in enumerate(places):
+            last = number == len(places) - 1
+            context = nullcontext() if last else self.accelerator.no_sync(self._module)
+            yield batch[part], len(part) / len(batch), context
+
+    def _update(self, bad: Tensor, before: list[Tensor]) -> None:
+        optimizer: Any = self.state.optimizer
+        self._left_out.append(bad)
+        if not self.knows_at_once:
+            optimizer.optimizer.found_inf = bad.float()  # fused optimisers then leave everything as it is, on the device
+            optimizer.step()
+        elif not bad:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        for buffer, old in zip(self._buffers, before, strict=bool(before)):
+            buffer.copy_(torch.where(bad, old, buffer))
+
+    def _average(self, step: int) -> None:
+        if self.state.averages is None:
+            return
+        decay = min(self.training.options.average, (1 + step) / (_AVERAGE_WARMUP + step))
+        with torch.no_grad():
+            for name, value in self.training.objective.state_dict().items():
+                average = self.state.averages[name]
+                average.lerp_(value, 1.0 - decay) if average.is_floating_point() else average.copy_(value)
+
+
+def _unless(bad: Tensor, value: Tensor) -> Tensor:
+    """The value, or nan, which the log's means leave out."""
+    return torch.where(bad, math.nan, value)
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    # Odd multipliers keep the three apart; torch wants a signed 64-bit seed.
+    return (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) & ((1 << 62) - 1)

@@ -1,0 +1,230 @@
+"""Files that are there whole or not at all, and checksums that tell whether they still are.
+
+What is written goes to the disk under another name and is then renamed: a reader sees the old content or the new one, and so does
+whoever comes after a power cut.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from picturebook.errors import RunError
+
+CHECKSUMS = "checksums.json"
+"""In a folder: its files by relative name, each with its number of bytes and its BLAKE2b."""
+
+_UNFINISHED = ".unfinished"
+"""How the names end under which things are written."""
+_OUTSIDE = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENOENT,
+        errno.ENOLCK,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ESTALE,
+    }
+)
+"""What a disk does to a program that did nothing wrong."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        RunError: the place cannot be written.
+    """
+    with atomic_file(path) as new:
+        new.write_bytes(content)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Write a temporary file; it is brought to the disk and takes the name `path` when the block ends without an error.
+
+    Raises:
+        RunError: the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+        new = Path(name)
+        try:
+            os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's files are for nobody else; runs and caches are shared
+            os.close(handle)
+            yield new
+            _sync(new)
+            new.replace(path)
+            _sync(path.parent)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path} cannot be written ({error.strerror or error}): name another place, or mend this one.")
+
+
+def _umask() -> int:
+    umask = os.umask(0)  # reading it means setting it
+    os.umask(umask)
+    return umask
+
+
+def _sync(path: Path) -> None:
+    """Bring a file's content, or a folder's names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring all that is in a folder to the disk."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(parent) / name)
+        _sync(Path(parent))
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Fill a temporary folder; it is brought to the disk and takes the name `folder` when the block ends without an error.
+
+    Raises:
+        RunError: the place cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=_UNFINISHED) as work:
+            new, old = Path(work) / "new", Path(work) / "old"
+            new.mkdir()
+            yield new
+            sync_folder(new)
+            if folder.exists():
+                folder.rename(old)
+            new.rename(folder)
+            _sync(folder.parent)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+@contextmanager
+def disk_errors_told(where: Path) -> Iterator[None]:
+    """Within the block a full, vanished, read-only or broken disk is a sentence.
+
+    Raises:
+        RunError: the block met one.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OUTSIDE:
+            raise
+        named = error.filename2 or error.filename or where
+        raise RunError(
+            f"{named}: {error.strerror}. What was done is kept where it could be written: mend this, and go on with --resume."
+        ) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writes that were cut off left in a folder. Nobody else may be writing there."""
+    for path in folder.glob(f".*{_UNFINISHED}"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def npy(values: np.ndarray) -> bytes:
+    """An array in numpy's file format."""
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
+
+
+def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Named arrays in numpy's file format, compressed."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # numpy's keywords are typed as its one flag
+    return buffer.getvalue()
+
+
+def json_bytes(value: Any) -> bytes:
+    """Indented JSON."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_atomically(path, json_bytes(value))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that picturebook wrote; a missing or broken one is a RunError."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: the run was not finished, or this is no run folder.") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is not whole ({error}): run again, or take another run folder.") from None
+
+
+def checksum(content: bytes | Path) -> dict[str, Any]:
+    """Number of bytes and BLAKE2b of a file, or of what is going to be in one."""
+    digest = hashlib.blake2b(digest_size=16)
+    if isinstance(content, bytes):
+        digest.update(content)
+        return {"bytes": len(content), "blake2b": digest.hexdigest()}
+    size = 0
+    with content.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+            size += len(part)
+    return {"bytes": size, "blake2b": digest.hexdigest()}
+
+
+def checksums_of(folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """The checksums of some of a folder's files."""
+    return {name: checksum(folder / name) for name in names}
+
+
+def damage(folder: Path, *, thorough: bool) -> str | None:
+    """What is wrong with a folder's files by its checksums; None where nothing is, or where it has none.
+
+    Args:
+        folder: which holds checksums.json.
+        thorough: read every file; else only their lengths are looked at, which tell what was cut off.
+    """
+    path = folder / CHECKSUMS
+    if not path.is_file():
+        return None
+    try:
+        noted = {str(name): (int(one["bytes"]), str(one["blake2b"])) for name, one in read_json(path).items()}
+    except (RunError, ValueError, TypeError, KeyError, AttributeError):
+        return f"{CHECKSUMS} is not whole"
+    for name, (size, digest) in noted.items():
+        file = folder / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if (found := file.stat().st_size) != size:
+            return f"{name} has {found:,} bytes, {size:,} were written"
+        if thorough and checksum(file)["blake2b"] != digest:
+            return f"{name} does not hold what was written"
+    return None

@@ -1,0 +1,105 @@
+"""What a process noted of its work, and whether its successor did again what was finished.
+
+Finished is: an epoch of a training whose successor had begun, or whose stage was left; a chunk of decoded pictures; a batch of
+tokens or targets; a stage that was left. A process that got SIGTERM or an exception between two steps has finished them all.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from toy_world import BATCH, CHUNK, EPOCHS, HEAD_EPOCHS
+
+ASKED_AGAIN = ("evaluating", "writing", "auditing", "cells")
+"""What is asked again until its stage is left: numbers of models, which cost little."""
+
+
+@dataclass
+class Notes:
+    """What a process did, in its own order."""
+
+    stage: str = ""
+    """Where it was at its end."""
+    events: dict[str, int] = field(default_factory=dict)
+    refusal: str = ""
+    did: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """Stage's name → (done, total) of each call of its progress."""
+    left: set[str] = field(default_factory=set)
+    saved_at_once: bool = False
+    """Whether it was told to stop, so that a training saves its very step."""
+    cut: str = ""
+    """The file that was cut off after its end."""
+
+    @classmethod
+    def read(cls, path: Path) -> "Notes":
+        """Read them."""
+        notes = cls()
+        for line in path.read_text().splitlines() if path.is_file() else ():
+            notes._take(json.loads(line))
+        return notes
+
+    def _take(self, line: dict[str, Any]) -> None:
+        self.stage = line.get("stage", self.stage)
+        self.events = line.get("events", self.events)
+        self.refusal = line.get("refused", self.refusal)
+        if "at" in line:
+            self.did.setdefault(line["at"], []).append((line["done"], line["total"]))
+        if "left" in line:
+            self.left.add(line["left"])
+
+    def struck(self, kind: str) -> "Notes":
+        """Note how it was ended."""
+        self.saved_at_once = kind == "SIGTERM"
+        return self
+
+
+def redone(before: Notes, after: Notes) -> list[str]:
+    """What `after` did again although `before` had finished it."""
+    problems = []
+    for name, calls in after.did.items():
+        place, _, stage = name.rpartition(" / ")
+        if name not in before.did or stage.startswith(ASKED_AGAIN) or _is_cut(place, stage, before.cut):
+            continue
+        first, last = calls[0], before.did[name][-1]
+        kept = _kept(stage, last, left=name in before.left, at_once=before.saved_at_once, in_study=bool(place))
+        begun = last[1] - first[1] if stage.startswith(("encoding", "labelling")) else first[0] - 1
+        if begun < kept:
+            problems.append(f"{name}: {kept} of {last[1]} were finished, and it began again at {begun}")
+    return problems
+
+
+def _kept(stage: str, last: tuple[int, int], *, left: bool, at_once: bool, in_study: bool) -> int:
+    """How much of a stage must not be done again, in the unit of its progress."""
+    done, total = last
+    if left:
+        return total
+    if stage.startswith("training"):
+        epochs = 1 if in_study else HEAD_EPOCHS if stage == "training head" else EPOCHS
+        return done if at_once and done < total and not in_study else _before(done, _epoch_ends(total, epochs))
+    if stage.startswith("decoding"):
+        return _before(done, [*range(0, total, CHUNK), total])
+    return done // BATCH * BATCH if done < total else done
+
+
+def _before(done: int, ends: list[int]) -> int:
+    """The last unit's end that something came after."""
+    return max((end for end in ends if end < done), default=0)
+
+
+def _epoch_ends(total: int, epochs: int) -> list[int]:
+    """Steps after which a training saves its state."""
+    per_epoch = total / epochs
+    return [step for step in range(1, total + 1) if step == total or int(step / per_epoch) > int((step - 1) / per_epoch)]
+
+
+def _is_cut(place: str, stage: str, cut: str) -> bool:
+    """Whether the file that was cut off holds this stage's work, which then has to be made again."""
+    if stage.startswith("decoding"):
+        return cut.startswith("cache/")
+    if place:
+        return cut.startswith("study/runs/" + place.replace(", ", "/").replace("seed ", "seed-"))
+    if stage == "encoding words":
+        return cut.startswith("cache/texts/")
+    folder = {"encoding pictures": "tokens", "labelling targets": "targets"}.get(stage, stage.removeprefix("training "))
+    return cut.startswith(f"run/stages/{folder}/")

@@ -1,0 +1,53 @@
+"""Whether a run that was struck ended as one that was not: the same bytes but for times, and nothing half written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from picturebook.runs import RunFolder
+
+_TIMES = ("seconds", "images_per_second", "commit", "out", "cache", "teacher_seconds", "runs_folder", "command", "study")
+
+
+def differences(place: Path, reference: Path) -> list[str]:
+    """What is not as it was in the undisturbed run."""
+    ours, theirs = _contents(place), _contents(reference)
+    problems = [f"{name} is missing" for name in theirs if name not in ours]
+    problems += [f"{name} is there and should not be" for name in ours if name not in theirs]
+    for name in sorted(ours.keys() & theirs.keys()):
+        if _timeless(place, ours[name]) != _timeless(reference, theirs[name]):
+            problems.append(f"{name} differs")
+    for run in [path.parent for path in place.rglob("run.toml")]:
+        if wrong := RunFolder(run).damage():
+            problems.append(f"{run.relative_to(place)} is damaged: {wrong}")
+    return problems
+
+
+def _contents(place: Path) -> dict[str, Path]:
+    """Files by name; the cache holds the same under names of its own, and is judged by what comes of it."""
+    found = {}
+    for path in place.rglob("*"):
+        name = path.relative_to(place).as_posix()
+        if path.is_file() and not name.startswith("cache/") and path.suffix not in (".html", ".log"):
+            found[name] = path
+    return found
+
+
+def _timeless(place: Path, path: Path) -> Any:
+    """A file's content without what differs from run to run: times, and where it lies."""
+    content = path.read_bytes()
+    if path.name in ("checksums.json", "ledger.jsonl"):
+        return None
+    if path.suffix == ".json":
+        return _without_times(json.loads(content.decode().replace(str(place), "")))
+    if path.suffix == ".jsonl":
+        return [_without_times(json.loads(line)) for line in content.decode().splitlines()]
+    return content.replace(str(place).encode(), b"")
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_times(part) for name, part in value.items() if name not in _TIMES}
+    if isinstance(value, list):
+        return [_without_times(part) for part in value]
+    return value
