@@ -28,8 +28,8 @@ test-browser: $(VENV)/.dev  ## pages in a real Chromium, Debian's, which root ge
 	$(BIN)/python -m pytest -m browser tests/browser
 
 check: $(VENV)/.dev  ## lint, format, types, layers
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 

@@ -76,6 +76,32 @@ def test_every_command_has_help(picturebook: CommandLine) -> None:
         assert f"picturebook {command}" in answer.out
 
 
+def test_every_commands_help_shows_an_example(picturebook: CommandLine) -> None:
+    for command in (
+        "train",
+        "evaluate",
+        "predict",
+        "inspect",
+        "init",
+        "list",
+        "demo",
+        "audit",
+        "compare",
+        "export",
+        "report",
+        "plan",
+    ):
+        help_text = " ".join(picturebook(command, "--help").out.split())
+        assert f"`picturebook {command} " in help_text
+
+
+def test_seed_and_device_are_settings_too(picturebook: CommandLine, tmp_path: Path) -> None:
+    words = (picturebook.run_file, "--seed", 3, "--device", "cpu", "--set", f"out={(tmp_path / 'run').as_posix()}")
+    assert picturebook("train", *words).code == 0
+    options = load_options(tmp_path / "run" / "run.toml")
+    assert (options.seed, options.device) == (3, "cpu")
+
+
 def test_nothing_at_all_shows_the_help(picturebook: CommandLine) -> None:
     assert "Commands" in picturebook().out
 

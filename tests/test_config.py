@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from conftest import RECIPE_CASES
 from picturebook.config import RECIPES, cache_folder, dump_options, load_options, parse_options, run_recipe
 from picturebook.errors import OptionError, PicturebookError, RunError, TextError
 from picturebook.recipes.options import RecipeOptions
+from toy_runs import RECIPE_CASES
 
 Make = Callable[..., Any]
 

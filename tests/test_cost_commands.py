@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from command_line import CommandLine
-from conftest import VIT, write_toy_data
+from toy_runs import VIT, write_toy_data
 
 
 @pytest.fixture

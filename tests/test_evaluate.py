@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import CLASSES, toy_picture
 from picturebook.config import run_recipe
 from picturebook.data.loaders import evaluation_batches
 from picturebook.data.pictures import Pictures
@@ -24,6 +23,7 @@ from picturebook.evaluate import (
 from picturebook.models.artefact import load_student
 from picturebook.runs import RunFolder, read_json
 from picturebook.types import UNLABELLED, Batch, Silence
+from toy_runs import CLASSES, toy_picture
 
 Make = Callable[..., Any]
 CPU = torch.device("cpu")

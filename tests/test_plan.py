@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import VIT, write_toy_data
 from picturebook.config import parse_options
 from picturebook.errors import PicturebookError
 from picturebook.plan import Plan, StageCost, plan_run
 from picturebook.types import Silence
+from toy_runs import VIT, write_toy_data
 
 
 def settings(root: Path, **changes: object) -> dict[str, object]:

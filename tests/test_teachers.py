@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import VIT
 from picturebook.data.text_table import TextTable
 from picturebook.errors import TextError
 from picturebook.models.head_ensembles import Experts, FoldedHead
@@ -15,6 +14,7 @@ from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.stores.packed import PackedArray, PackedWriter
 from picturebook.teachers import ClassifierTeacher, FoldTable, Frozen, HeadTeacher, MeanTeacher, TokenTeacher
 from picturebook.types import Batch, Queries
+from toy_runs import VIT
 
 IDS = np.array([50, -7, 3, 12], dtype=np.int64)
 

@@ -5,7 +5,14 @@ What stands in `__all__` is imported when it is first asked for, so that `import
 
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from picturebook.api import Classifier, distil, train
+    from picturebook.errors import PicturebookError
+    from picturebook.models.image_encoders import ImageEncoder
+    from picturebook.objective import Loss, Objective
+    from picturebook.types import Batch
 
 _PLACES = {
     "Batch": "types",

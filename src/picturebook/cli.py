@@ -14,7 +14,11 @@ from picturebook.model_commands import export, predict, report
 
 app = typer.Typer(
     name="picturebook",
-    help="Train image classifiers from the words beside their pictures. Start with `picturebook demo` or `init FOLDER`.",
+    help=(
+        "Train image classifiers from the words beside their pictures.\n\n"
+        "On your own pictures: `picturebook inspect birds/`, `picturebook init birds/`, `picturebook train RUN.toml`, "
+        "`picturebook predict runs/birds photos/`. To look at it first: `picturebook demo`."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -44,12 +48,15 @@ def train(
     settings: Annotated[Path, typer.Argument(metavar="RUN.toml")],
     overrides: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps: --set device=…")] = None,
+    seed: Annotated[int | None, typer.Option(help="--set seed=…")] = None,
 ) -> None:
-    """Run one recipe: `picturebook train RUN.toml --set seed=1 --set out=runs/second`."""
+    """Run one recipe: `picturebook train RUN.toml --seed 1 --set out=runs/second`; `--resume` goes on after an interruption."""
     from picturebook.config import load_options, run_recipe
     from picturebook.terminal import Terminal, results_table
 
-    options = load_options(settings, overrides or ())
+    said = [f"{name}={value}" for name, value in (("device", device), ("seed", seed)) if value is not None]
+    options = load_options(settings, [*(overrides or ()), *said])
     try:
         with Terminal() as terminal:
             folder = run_recipe(options, resume=resume, reporter=terminal)
@@ -68,7 +75,7 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a run's student on labelled pictures: `picturebook evaluate runs/birds more_birds/`."""
+    """Measure a run's student on labelled pictures: `picturebook evaluate runs/birds more_birds/ --json`."""
     from picturebook.config import cache_folder
     from picturebook.evaluate import evaluate_folder
     from picturebook.terminal import Terminal, evaluation_table
@@ -93,7 +100,10 @@ def inspect(
     overrides: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Look at data before training (classes, counts, broken and duplicate files, words), or verify a run's files."""
+    """Look at data before training (classes, counts, broken and duplicate files, words), or verify a run's files.
+
+    `picturebook inspect birds/ --set split.by=group`, `picturebook inspect runs/birds`.
+    """
     from picturebook.config import cache_folder
     from picturebook.inspection import inspect_target
     from picturebook.terminal import Terminal, inspection_table
@@ -108,7 +118,7 @@ def init(
     data: Annotated[str, typer.Argument(metavar="DATA")],
     out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("RUN.toml"),
 ) -> None:
-    """Look at a folder of pictures and write a commented RUN.toml for it."""
+    """Look at a folder of pictures and write a commented RUN.toml for it: `picturebook init birds/ --out birds.toml`."""
     from picturebook.config import cache_folder
     from picturebook.start import write_run_file
     from picturebook.terminal import Terminal
@@ -124,7 +134,7 @@ def list_(
     pattern: Annotated[str, typer.Argument(help="Shell pattern that names must match.")] = "*",
     as_json: Json = False,
 ) -> None:
-    """Names that settings take: `picturebook list models 'resnet*'`."""
+    """Names that settings take: `picturebook list models 'resnet*'`, `picturebook list settings 'teacher.*'`."""
     from picturebook.catalogue import catalogue
     from picturebook.terminal import two_columns
 
@@ -139,7 +149,7 @@ def demo(
         str, typer.Option("--model", help="Student and teacher's encoder: a timm name, or package:efficientnet-lite0.")
     ] = "resnet10t",
 ) -> None:
-    """The main job on real pictures and words from Python packages: baselines, teacher, student, table and report."""
+    """The main job on real pictures and words from packages, with table and report: `picturebook demo --out runs/demo`."""
     from picturebook.demo import run_demo
     from picturebook.terminal import Terminal
 
@@ -179,7 +189,7 @@ def audit(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What a teacher reads, picture or label: probes, indices and PASS, WARN or FAIL (docs/audit.md)."""
+    """What a teacher reads, picture or label: `picturebook audit runs/birds` says PASS, WARN or FAIL (docs/audit.md)."""
     from picturebook.config import audit_run
     from picturebook.terminal import Terminal, audit_table
 
@@ -273,5 +283,6 @@ def main() -> None:
     try:
         app()
     except PicturebookError as error:
-        typer.echo(f"picturebook: {error}", err=True)
+        sentence = str(error).encode("utf-8", "backslashreplace").decode()  # names of files need not be UTF-8
+        typer.echo(f"picturebook: {sentence}", err=True)
         sys.exit(error.exit_code)

@@ -4,7 +4,6 @@ A new recipe is one file in `recipes/` and one line in RECIPES.
 """
 
 import os
-import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from picturebook.engine import build_accelerator, check_trackers, finish_trackin
 from picturebook.errors import OptionError, PicturebookError, RunError, unknown_name
 from picturebook.locking import folder_held
 from picturebook.models.heads import HeadOptions
-from picturebook.options import apply_override, validate
+from picturebook.options import apply_override, read_toml, validate
 from picturebook.recipes import (
     align,
     be_your_own_teacher,
@@ -80,13 +79,11 @@ def load_options(path: Path, overrides: Sequence[str] = ()) -> RecipeOptions:
         OptionError: the file cannot be read, or a setting is unknown, misspelt or impossible.
     """
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = read_toml(path)
     except FileNotFoundError:
         raise OptionError(f"There is no file {path}: write one with `picturebook init DATA`.") from None
     except IsADirectoryError:
         raise OptionError(f"{path} is a folder: `picturebook init {path}` writes the file to train with.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise OptionError(f"{path} is no TOML that can be read: {error}.") from None
     for override in overrides:
         apply_override(settings, override)
     return parse_options(settings, source=f"{path} with --set" if overrides else str(path))

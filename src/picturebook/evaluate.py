@@ -1,11 +1,8 @@
 """Numbers of a model on labelled pictures."""
 
-import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -22,9 +19,10 @@ from picturebook.errors import ModelError, OptionError, RunError, unknown_name
 from picturebook.metrics import Evaluation, evaluate_logits
 from picturebook.models.artefact import load_student, read_canvas_size, read_temperature, timm_model_and_transform
 from picturebook.models.image_encoders import ImageEncoder
-from picturebook.options import validate
+from picturebook.options import read_toml, validate
 from picturebook.runs import RunFolder
 from picturebook.types import UNLABELLED, Batch, Progress, Reporter, no_progress
+from picturebook.writing import read_npy, read_npz
 
 Model = Callable[[Batch], Float[Tensor, "batch classes"]]
 """Batch → logits."""
@@ -63,7 +61,9 @@ def row_logits(
     return collect_logits(model, _counted(batches, len(rows), progress))
 
 
-def evaluate_with_timm(student: Path, pictures: Pictures, rows: np.ndarray, *, batch_size: int = 128) -> Evaluation:
+def evaluate_with_timm(
+    student: Path, pictures: Pictures, rows: np.ndarray, *, batch_size: int = 128, progress: Progress = no_progress
+) -> Evaluation:
     """Evaluate the artefact as someone without picturebook would: timm's model, timm's eval transform, the original files."""
     rows = rows[pictures.labels[rows] != UNLABELLED]
     model, transform = timm_model_and_transform(student)
@@ -72,6 +72,7 @@ def evaluate_with_timm(student: Path, pictures: Pictures, rows: np.ndarray, *, b
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
             logits.append(model(torch.stack([transform(open_rgb(pictures.read(int(row)))) for row in part])))
+            progress(start + len(part), len(rows))
     return evaluate_logits(torch.cat(logits), torch.from_numpy(pictures.labels[rows]), groups=groups_of(pictures, rows))
 
 
@@ -110,11 +111,13 @@ def open_classifier(path: Path) -> Classifier:
     if (path / "run.toml").is_file():
         run = RunFolder.open(path)
         encoder, classes = load_student(run.student)
-        settings = tomllib.loads(run.settings.read_text(encoding="utf-8"))["data"]
+        settings = read_toml(run.settings).get("data")
+        if not isinstance(settings, dict):
+            raise RunError(f"{run.settings} has no [data]: it was changed; train again.")
         data = validate(DataOptions, settings, source=str(run.settings))
         if not run.train_ids.is_file():
             raise RunError(f"{run.train_ids} is missing, so nobody knows what this run was trained on: train again.")
-        return Classifier(encoder.eval(), classes, data.canvas_size, data, np.load(run.train_ids), _temperature(run))
+        return Classifier(encoder.eval(), classes, data.canvas_size, data, read_npy(run.train_ids), _temperature(run))
     if not path.is_dir():
         raise ModelError(f"There is no run or student folder {path}.")
     encoder, classes = load_student(path)
@@ -130,12 +133,7 @@ def stored_predictions(run: RunFolder) -> dict[str, np.ndarray]:
     """
     if not run.predictions.is_file():
         return {}
-    try:
-        # From memory: numpy leaves the file of a broken archive open.
-        with np.load(BytesIO(run.predictions.read_bytes())) as stored:
-            return dict(stored)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise RunError(f"{run.predictions} is not whole ({error}): run again, or take another run folder.") from None
+    return read_npz(run.predictions)
 
 
 def _temperature(run: RunFolder) -> float | None:

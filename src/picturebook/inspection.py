@@ -15,7 +15,7 @@ from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
 from picturebook.errors import RunError
 from picturebook.models.artefact import load_student
-from picturebook.models.image_encoders import weights_fingerprint
+from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.options import apply_override, validate
 from picturebook.runs import RunFolder, read_json
 from picturebook.types import UNLABELLED, Progress, Reporter, no_progress
@@ -153,10 +153,20 @@ def inspect_run(run: RunFolder) -> dict[str, Any]:
     """
     if wrong := run.damage():
         raise RunError(f"{run.path} is damaged: {wrong}. `picturebook train {run.settings} --resume` makes it again.")
+    if wrong := run.export_damage():
+        raise RunError(f"{run.path} is whole, but {wrong}")
     encoder, classes = load_student(run.student)
     if list(classes) != read_json(run.classes):
         raise RunError(f"{run.student} has other class names than {run.classes}: one of the two was exchanged.")
-    provenance, results = read_json(run.provenance), read_json(run.results)
+    try:
+        return _told(run, encoder, classes, provenance=read_json(run.provenance), results=read_json(run.results))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RunError(f"{run.path} has files that no run writes ({type(error).__name__}: {error}): train again.") from error
+
+
+def _told(
+    run: RunFolder, encoder: ImageEncoder, classes: tuple[str, ...], *, provenance: dict[str, Any], results: dict[str, Any]
+) -> dict[str, Any]:
     if weights_fingerprint(encoder) != provenance["student"]["weights"]:
         raise RunError(f"{run.student} does not hold the weights that this run trained: they were changed or exchanged.")
     accuracies = {

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -30,6 +31,23 @@ def validate(model: type[AnyOptions], settings: dict[str, Any], *, source: str) 
         raise OptionError("\n".join(f"{source}: {_sentence(model, detail)}" for detail in error.errors())) from None
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no such file.
+        OptionError: it is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise
+    except RecursionError:
+        raise OptionError(f"{path} is no TOML that can be read: it is nested too deeply.") from None
+    except (ValueError, OSError) as error:
+        raise OptionError(f"{path} is no TOML that can be read: {error}.") from None
+
+
 def apply_override(settings: dict[str, Any], override: str) -> None:
     """Put "a.b=value" into nested settings, the value as in TOML; a bare word is taken as text.
 
@@ -41,7 +59,7 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
         raise OptionError(f"--set {override!r}: need path.to.setting=value.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     put(settings, path.strip(), value, source=f"--set {override!r}")
 
@@ -59,6 +77,26 @@ def put(settings: dict[str, Any], path: str, value: Any, *, source: str) -> None
         if not isinstance(table, dict):
             raise OptionError(f"{source}: {parent} is a value, not a table.")
     table[last] = value
+
+
+def without(settings: dict[str, Any], path: tuple[str, str]) -> dict[str, Any]:
+    """Settings but for one (table, name)."""
+    table, name = path
+    kept = settings.get(table)
+    if not isinstance(kept, dict):
+        return settings
+    return settings | {table: {key: value for key, value in kept.items() if key != name}}
+
+
+def first_difference(theirs: dict[str, Any], ours: dict[str, Any], path: str = "") -> str:
+    """Say in which setting two differ."""
+    for name in sorted(theirs.keys() | ours.keys()):
+        left, right = theirs.get(name), ours.get(name)
+        if isinstance(left, dict) and isinstance(right, dict) and left != right:
+            return first_difference(left, right, f"{path}{name}.")
+        if left != right:
+            return f"{path}{name} is {left!r} there and {right!r} here"
+    return "they are written differently"
 
 
 def _sentence(model: type[Options], detail: Any) -> str:

@@ -31,12 +31,14 @@ from typing import Any
 
 from picturebook.errors import RunError
 from picturebook.locking import LOCK
+from picturebook.options import first_difference, without
 from picturebook.writing import (
     CHECKSUMS,
     atomic_folder,
     checksum,
     checksums_of,
     damage,
+    damage_by,
     json_bytes,
     npy,
     npz,
@@ -51,24 +53,6 @@ __all__ = ["RunFolder", "atomic_folder", "npy", "npz", "read_json", "write_atomi
 
 ALLOWANCE = ("teacher", "allow_label_privileged")
 """A setting that may change when a run is taken up again: it decides whether to go on, and nothing else."""
-
-
-def _without(settings: dict[str, Any], path: tuple[str, str]) -> dict[str, Any]:
-    table, name = path
-    kept = settings.get(table)
-    if not isinstance(kept, dict):
-        return settings
-    return settings | {table: {key: value for key, value in kept.items() if key != name}}
-
-
-def _first_difference(theirs: dict[str, Any], ours: dict[str, Any], path: str = "") -> str:
-    for name in sorted(theirs.keys() | ours.keys()):
-        left, right = theirs.get(name), ours.get(name)
-        if isinstance(left, dict) and isinstance(right, dict) and left != right:
-            return _first_difference(left, right, f"{path}{name}.")
-        if left != right:
-            return f"{path}{name} is {left!r} there and {right!r} here"
-    return "they are written differently"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +80,11 @@ class RunFolder:
                 write_atomically(self.settings, resolved.encode())
                 return
             before, now = self._read_settings(), tomllib.loads(resolved)
-            if _without(before, ALLOWANCE) == _without(now, ALLOWANCE):
+            if without(before, ALLOWANCE) == without(now, ALLOWANCE):
                 self.forget_checksum(self.settings)
                 write_atomically(self.settings, resolved.encode())
                 return
-            difference = _first_difference(before, now)
+            difference = first_difference(before, now)
             raise RunError(f"{self.path} was started with other settings: {difference}. Take the same ones, or another `out`.")
 
     def _read_settings(self) -> dict[str, Any]:
@@ -157,6 +141,25 @@ class RunFolder:
         """What is wrong with a finished run's files, each of them read; None where they are as they were written."""
         return damage(self.path, thorough=True)
 
+    def exports(self) -> dict[str, Any]:
+        """What export.json says of each kind of export; nothing where it is missing or was cut off."""
+        try:
+            records = read_json(self.export)
+        except RunError:
+            return {}
+        return records if isinstance(records, dict) else {}
+
+    def export_damage(self) -> str | None:
+        """The first export that is not as it was written, in words; what was moved elsewhere is not looked for."""
+        try:
+            for kind, record in self.exports().items():
+                place = self.path / record["file"]
+                if place.exists() and (wrong := damage_by(record.get("checksums", {}), place.parent, thorough=True)):
+                    return f"the {kind} export in {place.parent} is damaged: {wrong}. Remove {place}, and export again."
+        except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+            return f"{self.export} is not what export writes ({error}). Remove it, and export again."
+        return None
+
     @property
     def num_checksums(self) -> int:
         """Files of which a checksum is kept."""
@@ -183,10 +186,12 @@ class RunFolder:
             )
 
     def remove_leftovers(self) -> None:
-        """Remove what an interrupted process left half written."""
-        remove_leftovers(self.path)
-        for folder in self.stages.iterdir() if self.stages.is_dir() else ():
-            if folder.is_dir():
+        """Remove what an interrupted process left half written; exports are another command's."""
+        for folder in (
+            self.path,
+            *(path for path in self.path.rglob("*") if path.is_dir() and self.exported not in path.parents),
+        ):
+            if folder != self.exported and folder.is_dir():
                 remove_leftovers(folder)
 
     @property

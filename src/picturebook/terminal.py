@@ -47,7 +47,8 @@ class Terminal:
 
         def progress(done: int, total: int) -> None:
             speed = self._bars.tasks[self._bars.task_ids.index(task)].speed
-            self._bars.update(task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
+            rate = "" if not speed else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s"
+            self._bars.update(task, completed=done, total=total, rate=rate)
 
         try:
             yield progress

@@ -11,19 +11,24 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
 from picturebook.errors import RunError
 
+MOST_BYTES = 2**31
+"""That an array file may hold."""
 CHECKSUMS = "checksums.json"
 """In a folder: its files by relative name, each with its number of bytes and its BLAKE2b."""
 
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
 """How the names end under which things are written."""
 _OUTSIDE = frozenset(
     {
@@ -63,7 +68,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
         new = Path(name)
         try:
             os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's files are for nobody else; runs and caches are shared
@@ -115,7 +120,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=_UNFINISHED) as work:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=UNFINISHED) as work:
             new, old = Path(work) / "new", Path(work) / "old"
             new.mkdir()
             yield new
@@ -146,9 +151,9 @@ def disk_errors_told(where: Path) -> Iterator[None]:
         ) from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what writes that were cut off left in a folder. Nobody else may be writing there."""
-    for path in folder.glob(f".*{_UNFINISHED}"):
+def remove_leftovers(folder: Path, *, of: str = "*") -> None:
+    """Remove what writes that were cut off left in a folder; `of` is what was being written. Nobody else may be writing it."""
+    for path in folder.glob(f".{of}.*{UNFINISHED}"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -166,9 +171,45 @@ def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read what `npz` wrote.
+
+    Raises:
+        RunError: the file is missing or broken, or holds more than MOST_BYTES once it is unpacked.
+    """
+    try:
+        packed = io.BytesIO(path.read_bytes())  # numpy leaves the file of a broken archive open
+        with zipfile.ZipFile(packed) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MOST_BYTES:
+            raise RunError(f"{path} would take {size:,} bytes of memory, and {MOST_BYTES:,} is the most.")
+        with np.load(packed, allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunError(f"{path} is not whole ({error}): run again, or take another run folder.") from None
+
+
+NPY_ERRORS = (OSError, ValueError, EOFError, TypeError, KeyError, SyntaxError, MemoryError, OverflowError, TokenError)
+"""What numpy says of a file that is no array, or is shorter than its header says."""
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """Read what `npy` wrote.
+
+    Raises:
+        RunError: the file is missing or broken.
+    """
+    try:
+        values: np.ndarray = np.lib.format.open_memmap(path, mode="r")  # which looks at the length before it takes memory
+        return np.array(values)
+    except NPY_ERRORS as error:
+        raise RunError(f"{path} is not whole ({error}): run again, or take another run folder.") from None
+
+
 def json_bytes(value: Any) -> bytes:
     """Indented JSON."""
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    # Names on disk that are not UTF-8 come with surrogates, which are written as JSON's escapes.
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -205,6 +246,14 @@ def checksums_of(folder: Path, names: Iterable[str]) -> dict[str, Any]:
     return {name: checksum(folder / name) for name in names}
 
 
+def checksums_below(path: Path, name: str) -> dict[str, Any]:
+    """The checksums of a file, or of all files of a folder, that is going to be called `name`."""
+    if path.is_file():
+        return {name: checksum(path)}
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {f"{name}/{file.relative_to(path).as_posix()}": checksum(file) for file in files}
+
+
 def damage(folder: Path, *, thorough: bool) -> str | None:
     """What is wrong with a folder's files by its checksums; None where nothing is, or where it has none.
 
@@ -216,9 +265,18 @@ def damage(folder: Path, *, thorough: bool) -> str | None:
     if not path.is_file():
         return None
     try:
-        noted = {str(name): (int(one["bytes"]), str(one["blake2b"])) for name, one in read_json(path).items()}
+        return damage_by(read_json(path), folder, thorough=thorough)
     except (RunError, ValueError, TypeError, KeyError, AttributeError):
         return f"{CHECKSUMS} is not whole"
+
+
+def damage_by(sums: Mapping[str, Any], folder: Path, *, thorough: bool) -> str | None:
+    """As `damage`, by checksums that are kept elsewhere.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: they are no checksums.
+    """
+    noted = {str(name): (int(one["bytes"]), str(one["blake2b"])) for name, one in sums.items()}
     for name, (size, digest) in noted.items():
         file = folder / name
         if not file.is_file():

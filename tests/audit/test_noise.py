@@ -41,3 +41,11 @@ def test_a_blank_picture_is_the_mean_token_everywhere() -> None:
     blank = GaussianTokens.of(tokens, seeded()).blank(2)
     assert blank.shape == (2, 3, 4)
     assert blank[1, 2].numpy() == pytest.approx(tokens.mean(dim=(0, 1)).numpy(), abs=1e-5)
+
+
+def test_tokens_that_are_fewer_than_they_are_wide_and_mostly_0_have_a_covariance() -> None:
+    tokens = torch.zeros(130, 1, 1280)
+    tokens[:, 0, ::30] = (6 * torch.rand(130, 43, generator=seeded(1))).round().clamp(0, 6)
+    found = GaussianTokens.of(tokens.half(), seeded())
+    assert found.root.dtype == torch.float32
+    assert (found.root @ found.root.T).numpy() == pytest.approx(torch.cov(tokens[:, 0].T).numpy(), abs=1e-3)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import VIT
 from picturebook.errors import ModelError
 from picturebook.models.image_encoders import create_image_encoder
 from picturebook.models.zero_shot import ZeroShotClassifier, class_vectors, load_zero_shot, save_zero_shot
+from toy_runs import VIT
 
 IMAGES = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

@@ -14,7 +14,6 @@ from dino_cases import DINO_BUILDERS
 from own_teacher_cases import OWN_TEACHER_BUILDERS
 from torch import Tensor, nn
 
-from conftest import VIT
 from picturebook.data.text_table import TextTable
 from picturebook.models.heads import HeadOptions, build_head
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
@@ -24,6 +23,7 @@ from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, 
 from picturebook.stores.packed import PackedArray, PackedWriter
 from picturebook.teachers import ClassifierTeacher, TableTeacher, one_hot_logits
 from picturebook.types import Batch, Queries
+from toy_runs import VIT
 
 NUM = 12
 LABELS = torch.arange(NUM) % 3

@@ -6,11 +6,11 @@ import torch
 from coca_cases import TEXTS, coca
 from objective_cases import LABELS, NUM, batch
 
-from conftest import RESNET
 from picturebook.models.contrastive_captioner import CaptionerOptions, build_captioner
 from picturebook.models.image_encoders import create_image_encoder
 from picturebook.models.vocabulary import END, PAD
 from picturebook.objectives.coca import Coca
+from toy_runs import RESNET
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ import pytest
 import torch
 from objective_cases import BUILDERS, train
 
-from conftest import VIT
 from picturebook.config import run_recipe
+from toy_runs import VIT
 
 GOLDEN = Path(__file__).with_name("golden.json")
 VARIANTS = Path(__file__).with_name("golden_variants.json")

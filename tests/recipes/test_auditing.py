@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import CLASSES, Listening
 from picturebook.config import run_recipe
 from picturebook.errors import OptionError, RunError
 from picturebook.recipes.audit_run import control_interval
 from picturebook.runs import read_json
+from toy_runs import CLASSES, Listening
 
 Make = Callable[..., Any]
 

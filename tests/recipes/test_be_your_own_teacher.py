@@ -8,7 +8,6 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from conftest import VIT
 from picturebook.config import run_recipe
 from picturebook.data.pictures import Pictures
 from picturebook.errors import ModelError, OptionError, PicturebookError
@@ -17,6 +16,7 @@ from picturebook.models.artefact import load_student
 from picturebook.predict import predict_files
 from picturebook.runs import RunFolder, read_json
 from picturebook.types import Silence
+from toy_runs import VIT
 from toys import CLASSES, toy_picture
 
 Make = Callable[..., Any]

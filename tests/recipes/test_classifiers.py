@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import VIT, make_stages, merged, num_steps
 from picturebook.config import run_recipe
 from picturebook.errors import ModelError, OptionError, RunError
 from picturebook.models.artefact import load_student
 from picturebook.recipes.classifiers import targets_of, teaching_classifiers
 from picturebook.runs import RunFolder, read_json
+from toy_runs import VIT, make_stages, merged, num_steps
 
 Make = Callable[..., Any]
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import CLASSES, Listening
 from picturebook.config import run_recipe
 from picturebook.data.pictures import Pictures
 from picturebook.errors import OptionError, TextError
@@ -18,6 +17,7 @@ from picturebook.models.vocabulary import Vocabulary
 from picturebook.models.zero_shot import load_zero_shot
 from picturebook.recipes.captioning import common_words, content_words
 from picturebook.runs import RunFolder, read_json
+from toy_runs import CLASSES, Listening
 
 Make = Callable[..., Any]
 OF_CLASSES = {"source": "classes", "kind": "privileged"}

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import CLASSES, NUM_A_CLASS, PAIR_CASES, VIT, Listening
 from picturebook.config import run_recipe
 from picturebook.data.pictures import Pictures
 from picturebook.errors import ModelError, OptionError, PicturebookError, TextError
@@ -17,6 +16,7 @@ from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.zero_shot import load_zero_shot
 from picturebook.runs import RunFolder, read_json
+from toy_runs import CLASSES, NUM_A_CLASS, PAIR_CASES, VIT, Listening
 
 Make = Callable[..., Any]
 PROBED = ["k-NN", "linear probe", "linear probe of random features", "zero-shot"]

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import VIT, Listening, merged, num_steps
 from picturebook.config import run_recipe
 from picturebook.errors import DataError, ModelError, OptionError, PicturebookError, TrainingError
 from picturebook.evaluate import evaluate_rows, open_classifier, student_logits
 from picturebook.runs import RunFolder, read_json
+from toy_runs import VIT, Listening, merged, num_steps
 
 Make = Callable[..., Any]
 

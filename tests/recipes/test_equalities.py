@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import multiprocessing
 
-from conftest import RESNET, VIT, make_stages, merged
 from picturebook.config import dump_options, load_options, run_recipe
 from picturebook.errors import PicturebookError
 from picturebook.objectives.soft_targets import Supervised, SupervisedOptions
 from picturebook.runs import RunFolder, read_json, write_json
 from picturebook.types import Progress, Silence
+from toy_runs import RESNET, VIT, make_stages, merged
 
 Make = Callable[..., Any]
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import RESNET, VIT, Listening, make_stages, num_steps
 from picturebook.config import dump_options, load_options, run_recipe
 from picturebook.data.pictures import Pictures
 from picturebook.data.pseudo_labels import PseudoLabelOptions
@@ -17,6 +16,7 @@ from picturebook.recipes.noisy_student import NoisyStudentOptions
 from picturebook.recipes.pseudo_labelling import divided_rows, pseudo_label
 from picturebook.runs import RunFolder, read_json
 from picturebook.types import UNLABELLED, Batch
+from toy_runs import RESNET, VIT, Listening, make_stages, num_steps
 
 Make = Callable[..., Any]
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from conftest import Listening, num_steps
 from picturebook.config import run_recipe
 from picturebook.errors import DataError, OptionError
 from picturebook.models.image_encoders import weights_fingerprint
@@ -17,6 +16,7 @@ from picturebook.models.saved_teacher import load_teacher
 from picturebook.recipes.stages import Stages
 from picturebook.runs import RunFolder, read_json
 from picturebook.stores.packed import PackedArray, read_header
+from toy_runs import Listening, num_steps
 
 Make = Callable[..., Any]
 

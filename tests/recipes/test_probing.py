@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from conftest import VIT, make_stages, merged
 from picturebook.errors import DataError, ModelError, OptionError
 from picturebook.evaluate import evaluate_rows, student_logits
 from picturebook.models.image_encoders import create_image_encoder, weights_fingerprint
@@ -25,6 +24,7 @@ from picturebook.recipes.probing import (
     probe,
 )
 from picturebook.types import UNLABELLED
+from toy_runs import VIT, make_stages, merged
 
 Make = Callable[..., Any]
 

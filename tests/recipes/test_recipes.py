@@ -8,7 +8,6 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from conftest import CLASSES, RESNET, VIT, num_steps
 from picturebook.config import RECIPES, parse_options, run_recipe
 from picturebook.data.pictures import Pictures
 from picturebook.errors import ModelError, RunError
@@ -18,6 +17,7 @@ from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.saved_teacher import load_teacher
 from picturebook.runs import RunFolder, read_json
 from picturebook.types import Queries
+from toy_runs import CLASSES, RESNET, VIT, num_steps
 
 Make = Callable[..., Any]
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import VIT, make_stages
 from picturebook.data.loaders import TrainingBatches
 from picturebook.data.multi_crop import MultiCropMaker, MultiCropOptions
 from picturebook.data.text_table import TextTable
@@ -24,6 +23,7 @@ from picturebook.recipes.head_teacher import HeadParts, TrainedHead, label_with_
 from picturebook.recipes.tokens import encode_pictures
 from picturebook.teachers import ClassifierTeacher, FoldTable
 from picturebook.types import Batch, Queries
+from toy_runs import VIT, make_stages
 
 Make = Callable[..., Any]
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import RECIPE_CASES, RESNET, VIT, Listening, make_stages, num_steps
 from picturebook.config import run_recipe
 from picturebook.data.pictures import Pictures
 from picturebook.errors import ModelError, TextError
 from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.runs import RunFolder
+from toy_runs import RECIPE_CASES, RESNET, VIT, Listening, make_stages, num_steps
 
 Make = Callable[..., Any]
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import Listening, make_stages
 from picturebook.errors import DataError
 from picturebook.recipes.tokens import encode_pictures
 from picturebook.runs import RunFolder
 from picturebook.stores.packed import PackedArray
 from picturebook.types import Progress, Silence
+from toy_runs import Listening, make_stages
 
 Make = Callable[..., Any]
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import Listening, make_stages
 from picturebook.data.texts import TextOptions
 from picturebook.errors import OptionError
 from picturebook.models.heads import HeadOptions
@@ -14,6 +13,7 @@ from picturebook.models.text_encoders import load_text_encoder, whiten
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.words import LEARNED_WIDTH, Words
 from picturebook.types import Batch
+from toy_runs import Listening, make_stages
 
 Options = Callable[..., Any]
 

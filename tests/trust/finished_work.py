@@ -5,11 +5,12 @@ tokens or targets; a stage that was left. A process that got SIGTERM or an excep
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toy_world import BATCH, CHUNK, EPOCHS, HEAD_EPOCHS
+from toy_world import CHUNK
 
 ASKED_AGAIN = ("evaluating", "writing", "auditing", "cells")
 """What is asked again until its stage is left: numbers of models, which cost little."""
@@ -54,7 +55,7 @@ class Notes:
         return self
 
 
-def redone(before: Notes, after: Notes) -> list[str]:
+def redone(before: Notes, after: Notes, epoch_ends: Mapping[str, list[int]]) -> list[str]:
     """What `after` did again although `before` had finished it."""
     problems = []
     for name, calls in after.did.items():
@@ -62,35 +63,24 @@ def redone(before: Notes, after: Notes) -> list[str]:
         if name not in before.did or stage.startswith(ASKED_AGAIN) or _is_cut(place, stage, before.cut):
             continue
         first, last = calls[0], before.did[name][-1]
-        kept = _kept(stage, last, left=name in before.left, at_once=before.saved_at_once, in_study=bool(place))
+        kept = last[1] if name in before.left else _kept(stage, last, epoch_ends, at_once=before.saved_at_once and not place)
         begun = last[1] - first[1] if stage.startswith(("encoding", "labelling")) else first[0] - 1
         if begun < kept:
             problems.append(f"{name}: {kept} of {last[1]} were finished, and it began again at {begun}")
     return problems
 
 
-def _kept(stage: str, last: tuple[int, int], *, left: bool, at_once: bool, in_study: bool) -> int:
-    """How much of a stage must not be done again, in the unit of its progress."""
+def _kept(stage: str, last: tuple[int, int], epoch_ends: Mapping[str, list[int]], *, at_once: bool) -> int:
+    """How much of a stage that was not left must not be done again, in the unit of its progress."""
     done, total = last
-    if left:
-        return total
+    if stage == "encoding words":  # all or none
+        return 0
+    if stage.startswith(("encoding", "labelling")) or (at_once and stage.startswith("training")):
+        return done
+    ends = [*range(0, total, CHUNK), total]
     if stage.startswith("training"):
-        epochs = 1 if in_study else HEAD_EPOCHS if stage == "training head" else EPOCHS
-        return done if at_once and done < total and not in_study else _before(done, _epoch_ends(total, epochs))
-    if stage.startswith("decoding"):
-        return _before(done, [*range(0, total, CHUNK), total])
-    return done // BATCH * BATCH if done < total else done
-
-
-def _before(done: int, ends: list[int]) -> int:
-    """The last unit's end that something came after."""
-    return max((end for end in ends if end < done), default=0)
-
-
-def _epoch_ends(total: int, epochs: int) -> list[int]:
-    """Steps after which a training saves its state."""
-    per_epoch = total / epochs
-    return [step for step in range(1, total + 1) if step == total or int(step / per_epoch) > int((step - 1) / per_epoch)]
+        ends = epoch_ends.get(stage.removeprefix("training "), [total])
+    return max((end for end in ends if end < done), default=0)  # it was written when something came after it
 
 
 def _is_cut(place: str, stage: str, cut: str) -> bool:

@@ -1,5 +1,6 @@
 """Runs in forked processes that are struck at random moments and taken up again, compared with one that nobody disturbed."""
 
+import gc
 import os
 import random
 import shutil
@@ -18,10 +19,11 @@ from same_ends import differences
 from watching import Blow, FaultError, Watch
 
 from picturebook.errors import PicturebookError
+from picturebook.runs import RunFolder
 from picturebook.types import Reporter
 
-KINDS = ("SIGKILL", "SIGTERM", "exception", "power cut")
-SIGTERM_CODE, FAULT_CODE = 75, 70
+KINDS = ("SIGKILL", "SIGTERM", "exception", "power cut", "disk error")
+SIGTERM_CODE, FAULT_CODE, SENTENCE_CODE = 75, 70, 2
 PATIENCE = 300.0
 """Seconds after which a process that does not end counts as hanging."""
 
@@ -38,6 +40,8 @@ class Job:
     """Where it ran undisturbed."""
     events: dict[str, int]
     """Of the undisturbed run, by stage."""
+    epoch_ends: dict[str, list[int]]
+    """Steps after which a training of the undisturbed run saved its state, by stage."""
     only: str | None = None
     """The stage that all of it counts as, or None."""
     source: Path | None = None
@@ -67,17 +71,24 @@ def run_undisturbed(name: str, work: Work, place: Path, *, only: str | None = No
     notes = Notes.read(place.with_suffix(".notes"))
     if end != 0:
         raise RuntimeError(f"the undisturbed run of {name} ended with {end}: {place.with_suffix('.out').read_text()[-2000:]}")
-    return Job(name, work, place, notes.events, only, source)
+    ends: dict[str, list[int]] = {}
+    for line in RunFolder(place / "run").read_metrics():
+        ends.setdefault(line["stage"], []).append(line["step"])
+    return Job(name, work, place, notes.events, ends, only, source)
 
 
 def _begin(place: Path, source: Path | None) -> None:
     place.mkdir(parents=True)
-    if source is not None:
-        shutil.copytree(source, place / "run")
+    if source is None:
+        return
+    run = RunFolder(shutil.copytree(source, place / "run"))
+    run.forget_checksum(run.settings)
+    run.settings.write_text(run.settings.read_text().replace(str(source.parent), str(place)))
+    run.note_checksum(run.settings)
 
 
 def run_forked(work: Work, place: Path, *, notes: Path, blow: Blow | None, only: str | None, after: float | None = None) -> int:
-    """Run in a child process; its exit code, or minus the signal that ended it. `after` seconds the parent strikes, by SIGKILL."""
+    """Run in a child process; its exit code, or minus the signal that ended it. SIGKILL comes `after` seconds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: the child's work needs none of these
         child = os.fork()
@@ -101,6 +112,7 @@ def run_forked(work: Work, place: Path, *, notes: Path, blow: Blow | None, only:
 
 def _be_child(work: Work, place: Path, notes: Path, blow: Blow | None, only: str | None) -> None:
     code = 1
+    gc.freeze()  # torch's and timm's half a million objects need no look at each collection
     try:
         out = os.open(place.with_suffix(".out"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(out, 1)
@@ -134,7 +146,7 @@ def strike(job: Job, stage: str, kind: str, place: Path, chance: random.Random) 
         code = run_forked(job.work, place, notes=notes_file, blow=blow, only=job.only)
         notes = Notes.read(notes_file)
         if before is not None:
-            trial.problems += redone(before, notes)
+            trial.problems += redone(before, notes, job.epoch_ends)
         if code == 0:
             break
         if blow is None or code not in _codes(kind):
@@ -150,7 +162,7 @@ def strike(job: Job, stage: str, kind: str, place: Path, chance: random.Random) 
 
 
 def _codes(kind: str) -> tuple[int, ...]:
-    return {"SIGTERM": (SIGTERM_CODE,), "exception": (FAULT_CODE,)}.get(kind, (-signal.SIGKILL,))
+    return {"SIGTERM": (SIGTERM_CODE,), "exception": (FAULT_CODE,), "disk error": (SENTENCE_CODE,)}.get(kind, (-signal.SIGKILL,))
 
 
 def _tail(place: Path) -> str:
@@ -162,7 +174,10 @@ def truncate_last(place: Path, chance: random.Random) -> str:
     files = [
         path
         for path in place.rglob("*")
-        if path.is_file() and path.suffix not in (".unfinished", ".lock") and not path.name.startswith(".") and path.stat().st_size
+        if path.is_file()
+        and path.suffix not in (".unfinished", ".lock")
+        and not path.name.startswith(".")
+        and path.stat().st_size
     ]
     files = [path for path in files if ".unfinished" not in str(path.parent)]
     if not files:

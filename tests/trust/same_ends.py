@@ -6,7 +6,7 @@ from typing import Any
 
 from picturebook.runs import RunFolder
 
-_TIMES = ("seconds", "images_per_second", "commit", "out", "cache", "teacher_seconds", "runs_folder", "command", "study")
+_TIMES = ("seconds", "images_per_second", "commit", "out", "cache", "teacher_seconds", "stages")
 
 
 def differences(place: Path, reference: Path) -> list[str]:
@@ -15,11 +15,17 @@ def differences(place: Path, reference: Path) -> list[str]:
     problems = [f"{name} is missing" for name in theirs if name not in ours]
     problems += [f"{name} is there and should not be" for name in ours if name not in theirs]
     for name in sorted(ours.keys() & theirs.keys()):
-        if _timeless(place, ours[name]) != _timeless(reference, theirs[name]):
-            problems.append(f"{name} differs")
+        try:
+            same = _timeless(place, ours[name]) == _timeless(reference, theirs[name])
+        except ValueError as error:
+            problems.append(f"{name} is broken ({error})")
+        else:
+            problems += [] if same else [f"{name} differs"]
     for run in [path.parent for path in place.rglob("run.toml")]:
         if wrong := RunFolder(run).damage():
             problems.append(f"{run.relative_to(place)} is damaged: {wrong}")
+        if wrong := RunFolder(run).export_damage():
+            problems.append(wrong)
     return problems
 
 
@@ -35,14 +41,14 @@ def _contents(place: Path) -> dict[str, Path]:
 
 def _timeless(place: Path, path: Path) -> Any:
     """A file's content without what differs from run to run: times, and where it lies."""
-    content = path.read_bytes()
+    content = path.read_bytes().replace(str(place).encode(), b"")
     if path.name in ("checksums.json", "ledger.jsonl"):
         return None
     if path.suffix == ".json":
-        return _without_times(json.loads(content.decode().replace(str(place), "")))
+        return _without_times(json.loads(content))
     if path.suffix == ".jsonl":
-        return [_without_times(json.loads(line)) for line in content.decode().splitlines()]
-    return content.replace(str(place).encode(), b"")
+        return [_without_times(json.loads(line)) for line in content.splitlines()]
+    return content
 
 
 def _without_times(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """What the kill harness runs: a teacher with words and its student, an export and a study, all at toy size."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from conftest import RESNET, VIT, write_toy_data, write_toy_text_encoder
 from picturebook.config import load_options, parse_options, run_recipe
 from picturebook.data import decoding
 from picturebook.engine import sigterm_raises
@@ -19,6 +19,7 @@ from picturebook.study import command, ledger
 from picturebook.study.cells import Cell
 from picturebook.types import Progress, Reporter
 from picturebook.writing import write_atomically
+from toy_runs import RESNET, VIT, write_toy_data, write_toy_text_encoder
 
 EPOCHS, HEAD_EPOCHS = 3, 2
 CHUNK, BATCH = 8, 16
@@ -92,10 +93,14 @@ class World:
         return job
 
     def export(self, place: Path, reporter: Reporter, *, to: str) -> None:
-        """Export the finished run PLACE/run, unless an earlier try did."""
+        """Export the finished run PLACE/run, unless an earlier try did; what is damaged is made again."""
+        run = run_recipe(parse_options(self.settings(place, "classifier"), source="the harness"), resume=True)
+        target = run.exported / to
+        if run.export_damage() or (target.exists() and to not in run.exports()):
+            shutil.rmtree(target)
         with sigterm_raises(), reporter.stage("exporting"):
-            if not (place / "run" / "export" / to).exists():
-                export_run(place / "run", to=to, cache=place / "cache", reporter=reporter)
+            if not target.exists():
+                export_run(run.path, to=to, cache=place / "cache", reporter=reporter)
 
     def compare(self, place: Path, reporter: Reporter) -> None:
         """Run the study PLACE/study, going on with what is there."""

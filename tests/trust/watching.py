@@ -1,8 +1,9 @@
-"""Inside a process that is to be killed: counts what it does, stage by stage, notes it in a file, and strikes at the chosen event.
+"""Inside a process that is to be killed: counts what it does, stage by stage, notes it in a file, and strikes at one event.
 
 An event is a call of a stage's progress, or a file that is opened to be written, renamed or removed under the trial's folder.
 """
 
+import errno
 import json
 import os
 import signal
@@ -31,6 +32,9 @@ _FILE_EVENTS = {"os.rename": 2, "os.remove": 1, "os.mkdir": 1, "os.rmdir": 1, "o
 """Audit events that change a folder, and how many paths they name."""
 
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT)
+
+
 class FaultError(Exception):
     """What a broken machine raises: none of picturebook's errors."""
 
@@ -44,9 +48,12 @@ class Blow:
     event: int
     """The number of the event, from 0."""
     kind: str
-    """SIGKILL, SIGTERM or exception."""
+    """SIGKILL, SIGTERM, exception or disk error, which waits for the next change of a file."""
 
     def fall(self) -> None:
+        if self.kind == "disk error":
+            number = _DISK[self.event % len(_DISK)]
+            raise OSError(number, os.strerror(number))
         if self.kind == "exception":
             raise FaultError("the machine broke")
         os.kill(os.getpid(), {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM}[self.kind])
@@ -58,16 +65,19 @@ class Watch:
     def __init__(self, place: Path, *, notes: Path, blow: Blow | None, only: str | None = None) -> None:
         self._place, self._blow, self._only = f"{place}/", blow, only
         self._notes = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._due = False
         self.stage_now = only or "decode"
         self.counts: Counter[str] = Counter()
         sys.addaudithook(self._audit)  # stays for the rest of the process
 
-    def event(self) -> None:
+    def event(self, *, of_file: bool = False) -> None:
         """Count one event, and strike if it is the one."""
         number, of_all = self.counts[self.stage_now], sum(self.counts.values())
         self.counts[self.stage_now] += 1
         blow = self._blow
-        if blow and (number == blow.event and blow.stage == self.stage_now or (not blow.stage and of_all == blow.event)):
+        if blow and ((number == blow.event and blow.stage == self.stage_now) or (not blow.stage and of_all == blow.event)):
+            self._due = True
+        if blow and self._due and (of_file or blow.kind != "disk error"):
             self._blow = None
             blow.fall()
 
@@ -102,4 +112,4 @@ class Watch:
         else:
             paths = arguments[: _FILE_EVENTS.get(event, 0)]
         if any(str(path).startswith(self._place) for path in paths if isinstance(path, str | Path)):
-            self.event()
+            self.event(of_file=True)

@@ -1,25 +1,27 @@
-"""A classifier by scikit-learn's conventions. Not `evaluate.Classifier`, which is a student that was opened."""
+"""A classifier by scikit-learn's conventions. Not `evaluate.Classifier`, which is a trained student and nothing else."""
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from picturebook.api.labels import LabelNames, note_kind, read_kind
-from picturebook.api.settings import SOURCE, Settings, reporting, settings_for
+from picturebook.api.labels import LabelNames, note_kind, read_kind, to_labels
+from picturebook.api.settings import SOURCE, Settings, of_caller, reporting, settings_for
 from picturebook.config import parse_options, run_recipe
 from picturebook.data.memory import decode_picture, write_folder
-from picturebook.errors import DataError, ModelError, OptionError, RunError
+from picturebook.errors import DataError, ModelError, RunError
+from picturebook.evaluate import Classifier as Student
 from picturebook.evaluate import open_classifier
 from picturebook.models.artefact import save_student, write_temperature
-from picturebook.predict import open_answerer, student_answerer
+from picturebook.models.sources import CONFIG_FILE
+from picturebook.predict import Answerer, open_answerer, student_answerer
 from picturebook.runs import RunFolder
 
 _BATCH = 64
@@ -51,6 +53,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
 
     classes_: np.ndarray
     run_: Path | None
+    _answerer: Answerer
+    _student: Student | None
+    _kind: str
+    _columns: np.ndarray
 
     def __init__(
         self,
@@ -82,7 +88,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         *,
         text: Sequence[str] | None = None,
         groups: Sequence[object] | None = None,
-    ) -> Self:
+    ) -> "Classifier":
         """Train on pictures and their labels.
 
         Args:
@@ -95,23 +101,18 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
             PicturebookError: pictures, labels, words or settings do not allow it; the message says what to do.
         """
         pictures = _listed(X)
-        names = LabelNames.of(y, len(pictures))
+        labels = LabelNames.of(y, len(pictures))
         _check_sizes(len(pictures), text=text, groups=groups)
-        said = self._said()
-        with self._folders() as (data, run), reporting(self.verbose) as reporter:
-            write_folder(
-                data, pictures, names.rows, texts=text, groups=None if groups is None else [str(group) for group in groups]
-            )
-            said["out"] = run
-            if self.out is None:
-                said = {"cache": data.parent / "cache", **said}
+        named = None if groups is None else [str(group) for group in groups]
+        with self._folders() as (data, out), reporting(self.verbose) as reporter:
+            write_folder(data, pictures, labels.rows, texts=text, groups=named)
             column = None if text is None else "text"
-            chosen = settings_for(
-                data, recipe=self.recipe, text=column, said=said, reporter=reporter, cache=Path(said["cache"]) if "cache" in said else None
-            )
-            folder = run_recipe(parse_options(chosen, source=SOURCE), reporter=reporter)
-            note_kind(folder, names.kind)
-            self._take(folder.path, is_kept=self.out is not None)
+            said = {**self._said(data.parent / "cache"), "out": out}
+            chosen = settings_for(data, recipe=self.recipe, text=column, said=said, reporter=reporter)
+            run = run_recipe(parse_options(chosen, source=SOURCE), reporter=reporter)
+            _note_kind(run, labels.kind)
+            self._take(run.path)
+            self.run_ = None if self.out is None else run.path
         return self
 
     def predict_proba(self, X: Sequence[object] | np.ndarray) -> Float[np.ndarray, "pictures classes"]:  # noqa: N803
@@ -133,7 +134,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
     def predict(self, X: Sequence[object] | np.ndarray) -> np.ndarray:  # noqa: N803
         """The likeliest class of each picture, as `y` had it. Raises as `predict_proba`."""
         probabilities = self.predict_proba(X)
-        return self.classes_[probabilities.argmax(axis=1)]
+        labels: np.ndarray = self.classes_[probabilities.argmax(axis=1)]
+        return labels
 
     def save(self, path: str | Path) -> None:
         """Write the student as a folder that `Classifier.load`, `picturebook predict` and timm read.
@@ -149,10 +151,10 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         save_student(student.encoder, folder, label_names=student.classes, canvas_size=student.canvas_size)
         if student.temperature is not None:
             write_temperature(folder, student.temperature)
-        note_kind(folder, self.classes_.dtype.kind)
+        note_kind(folder, self._kind)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> "Classifier":
         """A finished run, a student folder or an ONNX file of `picturebook export`, ready to predict.
 
         Labels are texts, but for folders that `fit` or `save` wrote, where they are what `y` had.
@@ -162,17 +164,92 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         """
         path = Path(path)
         if path.suffix.lower() == ".onnx":
-            classifier = cls()
-            classifier._student, classifier._answerer = None, open_answerer(path)
-            classifier._name(classifier._answerer.classes, "U")
-            classifier.run_ = None
+            answerer = open_answerer(path)
+            classifier = cls(image_size=answerer.image_size)
+            classifier._answer_with(answerer, "text")
+            classifier._student = classifier.run_ = None
             return classifier
         return cls.of_run(path, is_kept=(path / "run.toml").is_file())
 
     @classmethod
-    def of_run(cls, path: Path, *, is_kept: bool) -> Self:
+    def of_run(cls, path: Path, *, is_kept: bool) -> "Classifier":
         """A finished run or a student folder; `run_` is its path where that `is_kept`."""
-        student = open_classifier(path)
-        classifier = cls(model=student.encoder.architecture, image_size=student.encoder.image_size)
-        classifier._take(path, is_kept=is_kept)
+        classifier = cls()
+        student = classifier._take(path)
+        classifier.set_params(model=student.encoder.architecture, image_size=student.encoder.image_size)
+        classifier.run_ = path if is_kept else None
         return classifier
+
+    def _take(self, path: Path) -> Student:
+        student = open_classifier(path)
+        self._student = student
+        self._answer_with(student_answerer(student), read_kind(path / "student" if student.data is not None else path))
+        return student
+
+    def _answer_with(self, answerer: Answerer, kind: str) -> None:
+        labels = to_labels(answerer.classes, kind)
+        self._answerer, self._kind, self._columns = answerer, kind, labels.argsort()
+        self.classes_ = labels[self._columns]
+
+    def _said(self, cache: Path) -> dict[str, Any]:
+        """The parameters as settings; what is kept between runs is of no use where the pictures are gone afterwards."""
+        said = {
+            **({"cache": cache} if self.out is None else {}),
+            "student.model": self.model,
+            "student.image_size": self.image_size,
+            "data.canvas_size": self.image_size,
+            "data.split.test": 0.0,  # whoever calls fit has put the test pictures aside
+            "seed": self.seed,
+            "device": self.device,
+        }
+        if self.epochs is not None:
+            said["train.epochs"] = self.epochs
+        return said | of_caller(self.settings)
+
+    @contextmanager
+    def _folders(self) -> Iterator[tuple[Path, Path]]:
+        """Where the pictures go, and the run; temporary where nobody asked for the run."""
+        if self.out is None:
+            with TemporaryDirectory(prefix="picturebook-") as work:
+                yield Path(work) / "pictures", Path(work) / "run"
+            return
+        run = Path(self.out)
+        pictures = run.with_name(f"{run.name}-pictures")
+        for folder in (run, pictures):
+            if folder.exists():
+                raise RunError(f"{folder} exists already: take another out, or remove it.")
+        try:
+            yield pictures, run
+        finally:
+            if not run.exists():  # it was refused
+                shutil.rmtree(pictures, ignore_errors=True)
+
+
+def _note_kind(run: RunFolder, kind: str) -> None:
+    config = run.student / CONFIG_FILE
+    run.forget_checksum(config)
+    note_kind(run.student, kind)
+    run.note_checksum(config)
+
+
+def _listed(X: Sequence[object] | np.ndarray) -> list[object]:  # noqa: N803 - scikit-learn's name
+    """Pictures one by one.
+
+    Raises:
+        DataError: they are one path or an array of another shape, or there are none.
+    """
+    expected = "X: expected a list of paths, PIL images or uint8 arrays, or one uint8 array [n, height, width, 3], got"
+    if isinstance(X, str | Path):
+        raise DataError(f"{expected} one path, {X}: put it in a list, or take picturebook.distil for a folder.")
+    if isinstance(X, np.ndarray) and X.dtype.kind not in "OUT" and (X.dtype != np.uint8 or X.ndim != 4):
+        raise DataError(f"{expected} {X.dtype} {list(X.shape)}.")
+    pictures = list(X)
+    if not pictures:
+        raise DataError(f"{expected} none.")
+    return pictures
+
+
+def _check_sizes(num_pictures: int, **given: Sequence[object] | None) -> None:
+    for name, values in given.items():
+        if values is not None and len(values) != num_pictures:
+            raise DataError(f"{name}: expected one for each of {num_pictures} pictures, got {len(values)}.")

@@ -23,11 +23,10 @@ SOURCE = "settings"
 """Where settings come from, for messages."""
 Settings = Mapping[str, Any]
 """Path of a setting, as `--set` takes it ("train.epochs"), to its value."""
+_ARGUMENTS = {"data.root": "the data", "objective": "the objective", "out": "out", "recipe": "recipe"}
 
 
-def settings_for(
-    data: str | Path, *, recipe: str, text: str | None, said: Settings, reporter: Reporter, cache: Path | None = None
-) -> dict[str, Any]:
+def settings_for(data: str | Path, *, recipe: str, text: str | None, said: Settings, reporter: Reporter) -> dict[str, Any]:
     """Look at the data and choose a run's settings.
 
     Args:
@@ -36,7 +35,6 @@ def settings_for(
         text: the column of words that the recipe reads; None leaves the recipe without, or with class names.
         said: what goes before every choice.
         reporter: where it tells how it goes.
-        cache: where decoded pictures are kept; by default where every run keeps them.
 
     Raises:
         OptionError: there is no such recipe, it reads no words, or a path leads nowhere.
@@ -50,8 +48,8 @@ def settings_for(
             put(of_data, path, _plain(value), source=SOURCE)
     options = validate(DataOptions, {**of_data["data"], "root": str(data)}, source=SOURCE)
     with reporter.stage("looking at the data") as progress:
-        inspection = inspect_data(options, cache=cache or cache_folder(), progress=progress)
-    chosen = tomllib.loads(run_file(inspection, file=Path("RUN.toml")))
+        inspection = inspect_data(options, cache=Path(said["cache"]) if "cache" in said else cache_folder(), progress=progress)
+    chosen = tomllib.loads(run_file(inspection, file=Path("RUN.toml"), model=said.get("student.model")))
     if chosen["recipe"] != recipe:  # what every recipe has fits this one too
         chosen = {name: value for name, value in chosen.items() if name in RecipeOptions.model_fields}
     chosen["recipe"] = recipe
@@ -60,6 +58,18 @@ def settings_for(
     for path, value in said.items():
         put(chosen, path, _plain(value), source=SOURCE)
     return chosen
+
+
+def of_caller(settings: Settings | None) -> dict[str, Any]:
+    """The caller's settings.
+
+    Raises:
+        OptionError: one of them is an argument too.
+    """
+    for path in settings or ():
+        if path in _ARGUMENTS:
+            raise OptionError(f"settings: {path} is said by an argument of its own, {_ARGUMENTS[path]}.")
+    return dict(settings or {})
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from picturebook.api.classifier import Classifier
-from picturebook.api.settings import SOURCE, Settings, reporting, settings_for
+from picturebook.api.settings import SOURCE, Settings, of_caller, reporting, settings_for
 from picturebook.config import Recipe, parse_options, run_recipe
 from picturebook.errors import OptionError
 from picturebook.options import validate
@@ -31,7 +31,7 @@ def distil(
     What is not said is chosen as `picturebook init` would for these data.
 
     Args:
-        data: anything that data.root takes: class folders, a folder with metadata.csv, a parquet file, the name of a hub data set.
+        data: anything that data.root takes: class folders, a folder with metadata.csv, a parquet file, a hub data set.
         model: the student's architecture, a timm name.
         text: the column of words that the teacher reads beside each picture, as recipe image_text with text.kind "unknown";
             None takes a teacher that reads pictures alone, recipe distil.
@@ -46,7 +46,7 @@ def distil(
         PicturebookError: data, words, model or settings do not allow it; the message says what to do.
     """
     recipe = recipe or ("distil" if text is None else "image_text")
-    said = {"student.model": model, "seed": seed, **(settings or {})}
+    said = {"student.model": model, "seed": seed, **of_caller(settings)}
     with ExitStack() as held, reporting(verbose) as reporter:
         said["out"] = _folder(out, resume, held)
         chosen = settings_for(data, recipe=recipe, text=text, said=said, reporter=reporter)
@@ -85,7 +85,7 @@ def train(
         PicturebookError: data, model or settings do not allow it, or the objective does not hold the student.
     """
     name = getattr(objective, "__qualname__", type(objective).__qualname__)
-    said = {"student.model": model, "seed": seed, **(settings or {}), "objective": name}
+    said = {"student.model": model, "seed": seed, **of_caller(settings), "objective": name}
     with ExitStack() as held, reporting(verbose) as reporter:
         said["out"] = _folder(out, resume, held)
         chosen = settings_for(data, recipe=own.NAME, text=None, said=said, reporter=reporter)

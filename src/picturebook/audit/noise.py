@@ -32,9 +32,10 @@ class GaussianTokens:
         num = max(1, min(len(tokens), _TOKENS_FOR_MOMENTS // tokens.shape[1]))
         some = tokens[torch.randperm(len(tokens), generator=generator)[:num]].float()
         mean = some.mean(dim=0)
-        spread = (some - mean).flatten(0, 1)
+        # In single precision the solver gives up where tokens are fewer than they are wide, as with 200 pictures of one token.
+        spread = (some - mean).flatten(0, 1).double()
         values, vectors = torch.linalg.eigh(spread.T @ spread / (max(1, num - 1) * tokens.shape[1]))
-        return cls(mean, vectors * values.clamp(min=0).sqrt())
+        return cls(mean, (vectors * values.clamp(min=0).sqrt()).float())
 
     def sample(self, num: int, generator: torch.Generator) -> Float[Tensor, "num tokens width"]:
         normal = torch.randn(num, *self.mean.shape, generator=generator)

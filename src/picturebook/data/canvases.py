@@ -21,9 +21,10 @@ from picturebook.data.decoding import CANVASES, JOURNAL, decode_table
 from picturebook.data.duplicates import duplicate_groups
 from picturebook.data.findings import Finding, from_json, to_json
 from picturebook.data.tables import Table
+from picturebook.errors import RunError
 from picturebook.stores.packed import locked
 from picturebook.types import Progress, no_progress
-from picturebook.writing import disk_errors_told, npy, sync_folder, write_atomically, write_json
+from picturebook.writing import disk_errors_told, npy, read_npy, sync_folder, write_atomically, write_json
 
 _FORMAT = 1
 """Goes into the key: another way to decode or to store is another store."""
@@ -104,13 +105,13 @@ def _opened(folder: Path, side: int) -> CanvasStore | None:
         description = json.loads((folder / "store.json").read_text(encoding="utf-8"))
         store = CanvasStore(
             canvases=_map(folder / CANVASES, side),
-            rows=np.load(folder / "rows.npy"),
-            sizes=np.load(folder / "sizes.npy"),
-            clusters=np.load(folder / "clusters.npy"),
+            rows=read_npy(folder / "rows.npy"),
+            sizes=read_npy(folder / "sizes.npy"),
+            clusters=read_npy(folder / "clusters.npy"),
             fingerprint=description["fingerprint"],
             findings=from_json(json.dumps(description["findings"])),
         )
-    except (OSError, ValueError, EOFError, KeyError, TypeError):
+    except (RunError, OSError, ValueError, KeyError, TypeError):
         return None
     expected = len(store.rows) * side * side * 3
     is_whole = (folder / CANVASES).stat().st_size == expected and len(store.sizes) == len(store.clusters) == len(store.rows)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from picturebook.data.findings import Finding, first_names, quantity
-from picturebook.data.images import EXTENSIONS
+from picturebook.data.images import EXTENSIONS, Broken, picture_bytes
 from picturebook.data.metadata import FILE_NAMES, Metadata, join, read_metadata
 from picturebook.data.rows import SPLIT_NAMES, ColumnOptions, Rows, check_named_columns, column_or_none, read_splits
 from picturebook.errors import DataError
@@ -92,13 +92,20 @@ def stamp(root: Path, names: tuple[str, ...]) -> str:
     """Hash the names, sizes and modification times of files below a folder."""
     digest = hashlib.blake2b(digest_size=16)
     for name in names:
-        status = (root / name).stat()
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        try:
+            status = (root / name).stat()
+            state = f"{status.st_size}\0{status.st_mtime_ns}"
+        except OSError as error:  # a link that leads nowhere, which reading it will tell
+            state = str(error.errno)
+        digest.update(f"{name}\0{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
 def _read_file(root: Path, names: tuple[str, ...], row: int) -> bytes:
-    return (root / names[row]).read_bytes()
+    try:
+        return picture_bytes(root / names[row])
+    except OSError as error:
+        raise Broken(f"a file that cannot be read ({error.strerror or error})") from error
 
 
 def _is_picture(name: str) -> bool:
@@ -164,8 +171,8 @@ def _join(
                 f"None of the {quantity(len(missing), 'file')} in {table.name} is a picture below {root} "
                 f"({first_names(missing)}): file names must be relative to the metadata file's folder."
             )
-        note("skipped", "in the metadata but not on disk", [name for name in missing if not (root / name).exists()])
-        note("skipped", "in the metadata but no picture format that is read", [n for n in missing if (root / n).exists()])
+        note("skipped", "in the metadata but not on disk", [name for name in missing if not _exists(root / name)])
+        note("skipped", "in the metadata but no picture format that is read", [n for n in missing if _exists(root / n)])
     if table is not None and has_labels:
         note("skipped", "on disk but not in the metadata", [name for name in names if name not in table.rows])
         return tuple(name for name in names if name in table.rows), findings
@@ -174,6 +181,13 @@ def _join(
     if table is not None:
         note("warned", "no row in the metadata, so no text", [name for name in kept if name not in table.rows])
     return kept, findings
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 def _empty_folders(folders: list[str], has_split_folders: bool, places: dict[str, _Place]) -> list[Finding]:

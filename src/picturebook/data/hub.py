@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from picturebook.data.findings import Finding, first_names
 from picturebook.data.folders import stamp
+from picturebook.data.images import picture_bytes
 from picturebook.data.metadata import as_text
 from picturebook.data.rows import SPLIT_NAMES, ColumnOptions, Rows, check_named_columns, column_or_none, no_column, read_splits
 from picturebook.errors import DataError
@@ -147,4 +148,4 @@ class _Reader:
         if image is None:
             return b""
         data: bytes | None = image["bytes"]
-        return Path(image["path"]).read_bytes() if data is None else data
+        return picture_bytes(Path(image["path"])) if data is None else data

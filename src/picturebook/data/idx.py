@@ -33,6 +33,8 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
 _FILES = {"train": "train", "test": "t10k"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNSIGNED_BYTE = 8
+_MOST_BYTES = 2**30
+"""That an IDX file may hold: 1.4 million pictures of 28 × 28."""
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -47,9 +49,13 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
     if content.startswith(_GZIP_MAGIC):
         try:
-            content = gzip.decompress(content)
+            content = _unzipped(content)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(f"{path} is damaged: its gzip stream cannot be read ({error}). Fetch it again.") from None
+    if len(content) > _MOST_BYTES:
+        raise DataError(
+            f"{path} holds more than {_MOST_BYTES:,} bytes of pictures: make it a folder of pictures, or parquet files."
+        )
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE or content[3] == 0:
         raise DataError(
             f"{path} is no IDX file of unsigned bytes: it should begin with 00 00 08 and its number of dimensions, "
@@ -66,6 +72,12 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         sizes = " × ".join(map(str, shape))
         raise DataError(f"{path} should hold {sizes} = {stated} bytes after its header, but it holds {found}. Fetch it again.")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def _unzipped(content: bytes) -> bytes:
+    """What a gzip stream holds, up to one byte more than may be: a megabyte can hold gigabytes."""
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        return file.read(_MOST_BYTES + 1)
 
 
 def read_idx_table(root: Path) -> Table:

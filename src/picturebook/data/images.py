@@ -4,6 +4,7 @@ Everything that Pillow can say about a file ends here: broken files are `Broken`
 """
 
 import io
+import stat
 import struct
 import warnings
 import zlib
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from threading import Lock
 from typing import Final
 
@@ -20,13 +22,15 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 MAX_PIXELS: Final = 100_000_000
 """Height times width, by the file's header, past which a picture is taken for a decompression bomb and not decoded."""
+MAX_BYTES: Final = 2**29
+"""Of a picture's file, past which it is not read."""
 EXTENSIONS: Final = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 """Endings (lower case) of the files that count as pictures."""
 # Named, so that bytes from outside cannot reach Pillow's readers that start other programs or fetch other files.
 _FORMATS: Final = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error, zlib.error)
 _TRANSPOSITIONS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -57,6 +61,22 @@ class Decoded:
     width: int
     converted: tuple[str, ...]
     """What had to change, by kind; empty for a plain RGB picture."""
+
+
+def picture_bytes(path: Path) -> bytes:
+    """Read a picture's file.
+
+    Raises:
+        Broken: it is no file with an end (a pipe, a device), or longer than MAX_BYTES.
+        OSError: it is missing, or cannot be read.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise Broken("not a file")
+    if status.st_size > MAX_BYTES:
+        raise Broken("too large a file")
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES)  # files of the system are longer than they say
 
 
 def decode(data: bytes, side: int) -> Decoded:
@@ -106,6 +126,8 @@ def _load(data: bytes, *, draft: int | None) -> tuple[Image.Image, int, tuple[st
         rgb, kinds = _to_rgb(image)
     except Image.DecompressionBombError:
         raise Broken("decompression bomb") from None
+    except MemoryError:
+        raise Broken("too large for this machine's memory") from None
     except _DAMAGE as error:
         raise Broken("truncated file" if "truncated" in str(error).lower() else "damaged file") from None
     rotated = ("EXIF-rotated",) if orientation != 1 else ()

@@ -57,10 +57,7 @@ def decode_picture(picture: object, place: int, side: int) -> Decoded:
     Raises:
         DataError: it is none of these, or gives no picture.
     """
-    if isinstance(picture, str | Path):
-        data = _file(picture, place).read_bytes()
-    else:
-        data = _encoded(picture, place)
+    data = _file(picture, place).read_bytes() if isinstance(picture, str | Path) else _encoded(picture, place)
     try:
         return decode(data, side)
     except Broken as error:

@@ -14,6 +14,10 @@ from picturebook.errors import DataError
 FILE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "captions.csv")
 """What a metadata file may be called to be found by itself."""
 _MAX_FIELD = 16 * 2**20
+_PARQUET_ROWS = 256
+"""That are held at a time."""
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, NotImplementedError, MemoryError, OverflowError)
+"""pyarrow's errors are derived from these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,30 +152,51 @@ def _read_jsonl(path: Path) -> _Table:
                 record = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
             except json.JSONDecodeError as error:
                 raise DataError(f"{path}, line {number}, is not valid JSON: {error.msg} at column {error.colno}.") from None
+            except RecursionError:
+                raise DataError(f"{path}, line {number}, is nested too deeply to be read.") from None
             if not isinstance(record, dict):
                 raise DataError(f'{path}, line {number}: expected a JSON object such as {{"file_name": …}}, got {line[:40]!r}.')
+            texts = {column: as_text(value) for column, value in record.items()}
+            if not _is_text("".join((*texts, *texts.values()))):
+                raise DataError(f"{path}, line {number}, holds half of a surrogate pair, which is no text: write it anew.")
             columns |= dict.fromkeys(record)
-            records.append((f"line {number}", {column: as_text(value) for column, value in record.items()}))
+            records.append((f"line {number}", texts))
     return tuple(columns), records
 
 
+def _is_text(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")  # as names on disk come that are not UTF-8
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _read_parquet(path: Path) -> _Table:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} cannot be read as parquet: {error}") from None
-    return tuple(table.column_names), _parquet_rows(table)
+        file = pq.ParquetFile(path)
+        columns = tuple(file.schema_arrow.names)
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from None
+    return columns, _parquet_rows(path, file)
 
 
-def _parquet_rows(table: Any) -> Iterator[tuple[str, dict[str, str]]]:
+def _parquet_rows(path: Path, file: Any) -> Iterator[tuple[str, dict[str, str]]]:
+    # Row by row, since a small file can hold one long text a million times.
     number = 0
-    for batch in table.to_batches():
-        for record in batch.to_pylist():
-            number += 1
-            yield f"row {number}", {column: as_text(value) for column, value in record.items()}
+    try:
+        for batch in file.iter_batches(batch_size=_PARQUET_ROWS, use_threads=False):
+            for record in batch.to_pylist():
+                number += 1
+                yield f"row {number}", {column: as_text(value) for column, value in record.items()}
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read as parquet: {str(error).splitlines()[0] if str(error) else type(error).__name__}.")
 
 
 def _inside(file_name: str, where: str) -> str:

@@ -22,9 +22,8 @@ from picturebook.metrics import Evaluation
 from picturebook.predict import as_utf8
 from picturebook.predict.onnx_model import ENDING, OnnxModel, open_onnx
 from picturebook.report.wording import interval, percent
-from picturebook.runs import read_json, write_json
 from picturebook.types import UNLABELLED, Reporter
-from picturebook.writing import sync_folder
+from picturebook.writing import checksums_below, sync_folder, write_json
 
 KINDS = ("onnx", "timm", "hub")
 
@@ -100,7 +99,7 @@ def _export_folder(source: Source, target: Path, kind: str, write: Callable[[Sou
     with workplace(target) as work:
         write(source, work / "new")
         sync_folder(work)
-        _keep(source, kind, record)
+        _keep(source, kind, record | {"checksums": checksums_below(work / "new", target.name)})
         (work / "new").rename(target)
     told = {"wrote": as_utf8(target), "timm": f'timm.create_model("local-dir:{as_utf8(target)}", pretrained=True)'}
     return Exported((target,), record, told | _calibration(source))
@@ -130,7 +129,8 @@ def _export_onnx(source: Source, target: Path, *, int8: bool, cache: Path, repor
             record["int8"] |= {"file": _name(source, smaller)}
             told |= {"wrote too": f"{as_utf8(smaller)}, {_size(quantised)}"} | more
         sync_folder(work)
-        _keep(source, "onnx", record)
+        sums = checksums_below(file, target.name) | (checksums_below(quantised, smaller.name) if int8 else {})
+        _keep(source, "onnx", record | {"checksums": sums})
         file.rename(target)
         if int8:
             quantised.rename(smaller)
@@ -172,8 +172,7 @@ def _numbers(found: Evaluation) -> dict[str, Any]:
 
 def _keep(source: Source, kind: str, record: dict[str, Any]) -> None:
     """Before the move to its name: where the run cannot be written, nothing is exported."""
-    path = source.run.export
-    write_json(path, (read_json(path) if path.is_file() else {}) | {kind: record})
+    write_json(source.run.export, source.run.exports() | {kind: record})
 
 
 def _name(source: Source, target: Path) -> str:

@@ -1,11 +1,13 @@
 """Writing what is exported: whole or not at all, and never over something else."""
 
+import glob
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from picturebook.errors import RunError
+from picturebook.writing import UNFINISHED, remove_leftovers
 
 
 def check_free(*targets: Path) -> None:
@@ -29,7 +31,8 @@ def workplace(target: Path) -> Iterator[Path]:
     is_new = not target.parent.exists()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as work:
+        remove_leftovers(target.parent, of=glob.escape(target.name))
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=UNFINISHED) as work:
             yield Path(work)
     except OSError as error:
         raise RunError(

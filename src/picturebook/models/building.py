@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -10,7 +11,8 @@ from timm.layers import PatchEmbed
 from torch import nn
 
 from picturebook.errors import ModelError
-from picturebook.models.sources import ImageSource
+from picturebook.models.folder_checks import check_arguments, check_weights
+from picturebook.models.sources import FOLDER_PREFIX, ImageSource, read_model_folder
 
 
 def build(name: str, source: ImageSource, arguments: dict[str, Any], *, num_classes: int, pretrained: bool) -> Any:
@@ -23,6 +25,10 @@ def build(name: str, source: ImageSource, arguments: dict[str, Any], *, num_clas
         raise ModelError(
             f"timm knows no weights for {name!r}. Choose a name of timm.list_pretrained(), or train it from scratch."
         )
+    check_arguments(arguments, name)
+    if pretrained and source.timm_name.startswith(FOLDER_PREFIX):
+        folder = Path(source.timm_name.removeprefix(FOLDER_PREFIX))
+        check_weights(folder, read_model_folder(folder))
     try:
         model = timm.create_model(source.timm_name, pretrained=pretrained, num_classes=num_classes, **arguments)
     except OSError as error:

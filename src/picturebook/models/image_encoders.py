@@ -90,16 +90,16 @@ class ImageEncoder(nn.Module):
     def class_activation(
         self, images: Float[Tensor, "batch 3 _ _"], classes: Int64[Tensor, " batch"]
     ) -> Float[Tensor, "batch rows columns"]:
-        """What in the last map speaks for a class (Grad-CAM, arXiv:1610.02391, equations 1 and 2), at least 0.
+        """What in the last map speaks for a class, or against it where negative (Grad-CAM, arXiv:1610.02391, before its ReLU).
 
         Where an average of the map goes through one linear layer these are class activation maps (arXiv:1512.04150) but for their
-        scale. All 0 where the map has no say: a ViT's class token reads the patches before the last map alone.
+        scale. All exactly 0 where the map has no say: a ViT's class token reads the patches before the last map alone.
         """
         features = self.model.forward_features(self.prepare(images)).detach().requires_grad_()
         logits = self.model.forward_head(features)
         (slopes,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), features)
         weights = self._flatten(slopes).mean(dim=1, keepdim=True)
-        activation = (self._flatten(features.detach()) * weights).sum(dim=2).relu()
+        activation = (self._flatten(features.detach()) * weights).sum(dim=2)
         return activation.reshape(len(images), *self.grid)
 
     def prepare(self, images: Float[Tensor, "batch 3 _ _"]) -> Float[Tensor, "batch 3 size size"]:

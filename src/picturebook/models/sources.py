@@ -12,6 +12,7 @@ from timm.models import get_pretrained_cfg, is_model
 
 from picturebook.errors import ModelError, unknown_name
 from picturebook.models.architectures import list_own_architectures, needed_import
+from picturebook.models.folder_checks import check_config
 from picturebook.models.packaged import IMAGE_PACKAGES, PACKAGE_PREFIX, ImagePackage, find_image_package
 
 FOLDER_PREFIX = "local-dir:"
@@ -97,10 +98,11 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
         needed = {"architecture", "num_classes", "pretrained_cfg"} - config.keys()
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{folder / CONFIG_FILE} is not the JSON that timm writes ({error}). Train or export again.") from error
     if needed:
         raise ModelError(f"{folder / CONFIG_FILE} lacks {', '.join(sorted(needed))}. Train or export again.")
+    check_config(config, str(folder / CONFIG_FILE))
     return config
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from picturebook.data.images import Broken, Decoded, decode
+from picturebook.data.images import Broken, Decoded, decode, picture_bytes
 from picturebook.data.views import evaluation_views
 from picturebook.evaluate import Classifier, open_classifier
 from picturebook.predict.onnx_model import ENDING, open_onnx
@@ -114,7 +114,7 @@ def _predict_batch(answerer: Answerer, pictures: Sequence[Picture], top: int) ->
 def _decode(picture: Picture, side: int) -> Decoded | str:
     """The picture, or why there is none."""
     try:
-        return decode(picture.path.read_bytes(), side)
+        return decode(picture_bytes(picture.path), side)
     except Broken as error:
         return error.kind
     except OSError as error:

@@ -28,6 +28,10 @@ PREPROCESSING = (
 """What has to be done to a picture before the network sees it."""
 
 
+_MOST_PIXELS = 8192
+"""Side of an input or a canvas."""
+
+
 @dataclass(frozen=True, slots=True)
 class OnnxMetadata:
     """What an exported file says of itself."""
@@ -76,8 +80,9 @@ class OnnxMetadata:
             is_calibrated=json.loads(properties["is_calibrated"]) is True,
             picturebook_version=properties["picturebook_version"],
         )
-        if not (about.image_size > 0 and about.canvas_size > 0 and 0 < about.temperature < math.inf):
-            raise ValueError("sizes and temperature have to be above 0")
+        sizes = (about.image_size, about.canvas_size)
+        if not (all(0 < size <= _MOST_PIXELS for size in sizes) and 0 < about.temperature < math.inf):
+            raise ValueError(f"sizes have to be 1 to {_MOST_PIXELS}, and the temperature above 0")
         return about
 
 
@@ -91,7 +96,10 @@ class OnnxModel:
 
     def probabilities(self, images: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch classes"]:
         """Of RGB images in [0, 1], calibrated as the file was written."""
-        (answers,) = self.run([PROBABILITIES], {INPUT: images.numpy()})
+        try:
+            (answers,) = self.run([PROBABILITIES], {INPUT: images.numpy()})
+        except Exception as error:  # onnxruntime's errors have no common base
+            raise ModelError(f"The ONNX file cannot be run ({str(error).splitlines()[0]}): export it again.") from error
         return torch.from_numpy(answers)
 
 

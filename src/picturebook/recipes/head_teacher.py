@@ -27,7 +27,7 @@ from picturebook.recipes.tokens import EncoderOptions
 from picturebook.runs import RunFolder
 from picturebook.stores.packed import PackedArray
 from picturebook.teachers import FoldTable, HeadTeacher, StoredTeacher, TokenTeacher, read_tokens
-from picturebook.types import UNLABELLED, Batch
+from picturebook.types import UNLABELLED, Batch, Progress
 
 
 class HeadTrainOptions(TrainOptions):
@@ -193,11 +193,12 @@ def label_with_heads(
 
 def _calibrate(stages: Stages, trained: TrainedHead, parts: HeadParts, rows: np.ndarray) -> None:
     """Set the experts' weights, equal for all folds: they are alike, and one number fits on all rows where many would not."""
-    with stages.timed("calibrate"), torch.no_grad(), stages.accelerator.autocast():
+    bar = stages.reporter.stage("calibrating the teacher")
+    with stages.timed("calibrate"), bar as progress, torch.no_grad(), stages.accelerator.autocast():
         if len(trained.head.folds) > 1:
-            answers, labels = _out_of_fold_answers(stages, trained, parts, rows)
+            answers, labels = _out_of_fold_answers(stages, trained, parts, rows, progress)
         else:
-            answers, labels = _validation_answers(stages, trained, parts)
+            answers, labels = _validation_answers(stages, trained, parts, progress)
     first = trained.head.folds[0]
     if first.combination == "mean":
         answers = first.cpu().combine([torch.from_numpy(expert) for expert in answers]).double().numpy()[None]
@@ -210,13 +211,13 @@ def _calibrate(stages: Stages, trained: TrainedHead, parts: HeadParts, rows: np.
 
 
 def _out_of_fold_answers(
-    stages: Stages, trained: TrainedHead, parts: HeadParts, rows: np.ndarray
+    stages: Stages, trained: TrainedHead, parts: HeadParts, rows: np.ndarray, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
     ids = np.tile(stages.pictures.ids[rows], parts.tokens.num_views)
     views = np.repeat(np.arange(parts.tokens.num_views), len(rows))
     answers: list[Tensor] = []
     labels: list[Tensor] = []
-    for batch in stages.replay(ids, views, progress=lambda done, total: None, with_images=False):
+    for batch in stages.replay(ids, views, progress=progress, with_images=False):
         numbers = trained.folds.of(batch)
         for fold, experts in enumerate(trained.head.folds):
             some = batch[torch.nonzero(numbers == fold)[:, 0]]
@@ -226,13 +227,16 @@ def _out_of_fold_answers(
     return torch.cat(answers, dim=1).double().numpy(), torch.cat(labels).numpy()
 
 
-def _validation_answers(stages: Stages, trained: TrainedHead, parts: HeadParts) -> tuple[np.ndarray, np.ndarray]:
+def _validation_answers(
+    stages: Stages, trained: TrainedHead, parts: HeadParts, progress: Progress
+) -> tuple[np.ndarray, np.ndarray]:
     rows = stages.pictures.rows["val"]
     rows = rows[stages.pictures.labels[rows] != UNLABELLED]
     answers: list[Tensor] = []
     for batch in evaluation_batches(stages.pictures, rows, image_size=stages.options.student.image_size, device=stages.device):
         assert batch.images is not None
         answers.append(_expert_answers(trained.head.folds[0], parts.encoder.tokens(batch.images), parts, batch))
+        progress(sum(part.shape[1] for part in answers), len(rows))
     return torch.cat(answers, dim=1).double().numpy(), stages.pictures.labels[rows]
 
 

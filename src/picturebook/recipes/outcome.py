@@ -66,8 +66,8 @@ def _evaluate(stages: Stages, student: ImageEncoder, teachers: dict[str, Model])
             with stages.reporter.stage(f"evaluating {name} on {split}") as progress:
                 evaluation = _evaluate_rows(stages, model, rows, progress)
             results.setdefault(name, {})[split] = evaluation.to_dict()
-        with stages.reporter.stage(f"evaluating through timm on {split}"):
-            timm_evaluation = evaluate_with_timm(stages.folder.student, stages.pictures, rows)
+        with stages.reporter.stage(f"evaluating through timm on {split}") as progress:
+            timm_evaluation = evaluate_with_timm(stages.folder.student, stages.pictures, rows, progress=progress)
         results.setdefault("student through timm's transform", {})[split] = timm_evaluation.to_dict()
     return results
 

@@ -1,18 +1,16 @@
 """The page: one HTML file that needs nothing else, neither network nor script."""
 
-import base64
-import hashlib
 import math
 import os
 import tempfile
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from picturebook.errors import RunError
 from picturebook.report import attention, plots, wording
 from picturebook.report.content import Arm, Curve, Report
-from picturebook.report.svg import SERIES_DARK, SERIES_LIGHT
+from picturebook.report.document import render_document
+from picturebook.report.svg import SERIES_LIGHT
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -47,34 +45,21 @@ def write_report(report: Report, path: Path) -> None:
 
 def render_page(report: Report) -> str:
     """Give the page as text. Every word of the report is escaped: markup in a caption is shown, never run."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("picturebook", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": wording.percent, "duration": wording.duration, "decimals": wording.decimals}
-    environment.globals["interval"] = wording.interval
-    script = resources.files("picturebook.report").joinpath("sort.js").read_text(encoding="utf-8")
-    figures = {name: Markup(figure) for name, figure in _figures(report).items()}  # noqa: S704 (Matplotlib's, words escaped)
-    page = environment.get_template("template.html.jinja").render(
+    return render_document(
+        "template.html.jinja",
+        filters={"percent": wording.percent, "duration": wording.duration, "decimals": wording.decimals},
+        interval=wording.interval,
         report=report,
         rows=_rows(report),
-        figures=figures,
+        figures={name: Markup(figure) for name, figure in _figures(report).items()},  # noqa: S704 (Matplotlib's, words escaped)
         cards=[(card, attention.plain_picture(card), attention.attention_overlay(card)) for card in report.attention],
         heat_key=", ".join(attention.heat_key()),
         num_tests=sorted({arm.num_test for arm in report.arms}),
         span=plots.accuracy_span(report.arms, report.majority),
         total_seconds=sum(seconds for _, seconds in report.cost),
-        colours=list(enumerate(zip(SERIES_LIGHT, SERIES_DARK, strict=True))),
-        script=Markup(script),  # noqa: S704 (a file of ours)
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    return page.rstrip() + "\n"
 
 
 def _figures(report: Report) -> dict[str, str]:

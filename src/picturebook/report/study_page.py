@@ -1,12 +1,8 @@
 """A study's page: one HTML file that needs nothing else."""
 
-import base64
-import hashlib
-from importlib import resources
-
+from picturebook.report.document import render_document
 from picturebook.report.study_content import ArmRow, StudyReport
 from picturebook.report.study_plots import forest_plot, runs_plot
-from picturebook.report.svg import SERIES_DARK, SERIES_LIGHT
 from picturebook.report.wording import UNMEASURED, duration
 
 BUDGET = {
@@ -23,28 +19,16 @@ BUDGET = {
 
 def render_study(report: StudyReport) -> str:
     """Give the page as text; equal reports give equal text. Every word of the report is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("picturebook", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": _number, "signed": _signed, "p": _probability, "duration": duration}
-    script = resources.files("picturebook.report").joinpath("sort.js").read_text(encoding="utf-8")
-    page = environment.get_template("study.html.jinja").render(
+    return render_document(
+        "study.html.jinja",
+        filters={"number": _number, "signed": _signed, "p": _probability, "duration": duration},
         report=report,
         figures={name: Markup(figure) for name, figure in _figures(report).items()},  # noqa: S704 (Matplotlib's, words escaped)
         budget=BUDGET,
         differing={arm.name: _differing(arm) for arm in report.arms},
-        colours=list(enumerate(zip(SERIES_LIGHT, SERIES_DARK, strict=True))),
-        script=Markup(script),  # noqa: S704 (a file of ours)
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    return page.rstrip() + "\n"
 
 
 def _figures(report: StudyReport) -> dict[str, str]:

@@ -24,10 +24,11 @@ from picturebook.types import Reporter
 
 _NUM_PAIRS = 15
 _NO_ANSWERS = (
-    "This run keeps no answers picture by picture (predictions.npz), so classes, certainty and pictures are not shown: "
-    "train it again."
+    "This run keeps no answers picture by picture (predictions.npz), so intervals of classes, certainty and pictures are not "
+    "shown: train it again."
 )
 _NO_AGREEMENT = "How often the student agrees with its teacher is not shown: a run keeps the student's answers alone."
+_STAGES = {"encoder": "teacher's image encoder", "head": "teacher's head"}
 _METHODS = {
     "align": "The network learnt pictures with their noisy texts first",
     "be_your_own_teacher": "The network's last layers taught its earlier ones while it learnt",
@@ -115,7 +116,7 @@ def collect(run: RunFiles, baseline: RunFiles | None, *, cache: Path, reporter: 
         words_note=words.note,
         activation=looks.shown,
         activation_note=looks.note,
-        agreement=words.agreement or (_NO_AGREEMENT if (run.folder.teacher / "teacher.json").is_file() else ""),
+        agreement=words.agreement or (_NO_AGREEMENT if any("teacher" in name for name in run.results["models"]) else ""),
         audit=None if audit is None else AuditTable(headline(audit), audit.reasons, COLUMNS, tuple(summary_rows(audit))),
         setting=_setting(run),
         cost=tuple((stage, float(seconds)) for stage, seconds in run.results["seconds"].items()),
@@ -139,7 +140,9 @@ def _sentence(run: RunFiles, total: Gain | None) -> str:
     said = f"{method}; the student names {percent(numbers['accuracy'])} of {pictures} rightly"
     if total is None:
         return f"{said}; always saying the most frequent class would reach {percent(numbers['majority'])}."
-    points = f"{abs(100 * total.gain):.1f} points {'more' if total.gain >= 0 else 'less'} than {total.baseline}"
+    if total.gain == 0:
+        return f"{said}, as many as {total.baseline}."
+    points = f"{abs(100 * total.gain):.1f} points {'more' if total.gain > 0 else 'less'} than {total.baseline}"
     unsure = "" if total.low > 0 or total.high < 0 else ", which may be chance"
     return f"{said}, {points}{unsure}."
 
@@ -218,7 +221,7 @@ def _curves(run: RunFiles, baseline: RunFiles | None, value: str) -> tuple[Curve
     for source, suffix in ((run, ""), (baseline, " of the baseline")):
         for line in source.folder.read_metrics() if source is not None else ():
             if value in line and (not suffix or line["stage"] == "student"):
-                lines.setdefault(f"{line['stage'].replace('_', ' ')}{suffix}", []).append(
+                lines.setdefault(_STAGES.get(line["stage"], line["stage"]) + suffix, []).append(
                     (float(line["epoch"]), float(line[value]))
                 )
     return tuple(Curve(name, tuple(points)) for name, points in lines.items())

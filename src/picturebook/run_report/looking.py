@@ -126,16 +126,24 @@ def where_the_student_looks(run: RunFiles, pictures: Pictures) -> Gallery:
         encoder, _ = load_student(run.folder.student)
     except PicturebookError as error:
         return Gallery(note=f"This cannot be shown: {error}")
+    if encoder.grid == (1, 1):
+        return Gallery(
+            note=f"Not shown: the last map of {encoder.architecture} at {encoder.image_size} pixels has one place alone."
+        )
     predictions = probs[chosen].argmax(axis=1)
-    size = run.settings["student"]["image_size"]
-    batch = next(evaluation_batches(pictures, rows[chosen], image_size=size, device=torch.device("cpu"), batch_size=len(chosen)))
+    batch = next(
+        evaluation_batches(
+            pictures, rows[chosen], image_size=encoder.image_size, device=torch.device("cpu"), batch_size=len(chosen)
+        )
+    )
     assert batch.images is not None
-    maps = encoder.class_activation(batch.images, torch.from_numpy(predictions)).double().numpy()
-    totals = maps.sum(axis=(1, 2))
-    if not totals.any():
+    evidence = encoder.class_activation(batch.images, torch.from_numpy(predictions)).double().numpy()
+    if not evidence.any():
         return Gallery(
             note=f"Not shown: the classifier of {encoder.architecture} reads a token of its own, in which the places are mixed."
         )
+    maps = evidence.clip(min=0)
+    totals = maps.sum(axis=(1, 2))
     shown = tuple(
         Attention(
             image=np.asarray(pictures.canvases[rows[place]]),
@@ -148,6 +156,8 @@ def where_the_student_looks(run: RunFiles, pictures: Pictures) -> Gallery:
         for number, place in enumerate(chosen.tolist())
         if totals[number] > 0
     )
+    if not shown:
+        return Gallery(note="Not shown: in none of the looked at pictures does any place speak for the student's answer.")
     return Gallery(
         shown,
         f"What in the last map of {encoder.grid[0]} × {encoder.grid[1]} places spoke for the answer (class activation), for some "

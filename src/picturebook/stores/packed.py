@@ -17,17 +17,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from picturebook.errors import StoreError
-from picturebook.writing import npy, write_atomically, write_json
+from picturebook.writing import NPY_ERRORS, npy, write_atomically, write_json
 
 Fingerprint = Mapping[str, str]
-_CUT_OFF = (ValueError, OSError, EOFError)
-"""What numpy says of a file that is shorter than its header."""
 
 
 def refuse_other_fingerprint(folder: Path, stored: Fingerprint, expected: Fingerprint) -> None:
@@ -77,8 +75,8 @@ class PackedArray:
         header = read_header(folder)
         refuse_other_fingerprint(folder, header["fingerprint"], fingerprint)
         try:
-            return cls(folder, np.load(folder / "ids.npy"), np.load(folder / "values.npy", mmap_mode="r"))
-        except _CUT_OFF as error:
+            return cls(folder, np.array(_mapped(folder / "ids.npy", "r")), _mapped(folder / "values.npy", "r"))
+        except NPY_ERRORS as error:
             raise StoreError(f"{folder} is not whole ({error}): remove it, and it is made again.") from error
 
     @property
@@ -106,9 +104,9 @@ class PackedWriter:
     def __init__(self, folder: Path, partial: Path) -> None:
         self.folder = folder
         self._partial = partial
-        self._ids = np.load(partial / "ids.npy")
-        self._values = np.load(partial / "values.npy", mmap_mode="r+")
-        self._written = np.load(partial / "written.npy", mmap_mode="r+")
+        self._ids = np.array(_mapped(partial / "ids.npy", "r"))
+        self._values = _mapped(partial / "values.npy", "r+")
+        self._written = _mapped(partial / "written.npy", "r+")
 
     @classmethod
     def start(
@@ -164,8 +162,12 @@ def _begun(folder: Path, partial: Path, header: dict[str, Any]) -> PackedWriter 
     """What an earlier try left, where it belongs to the same and is whole enough to be taken up."""
     try:
         return PackedWriter(folder, partial) if read_header(partial) == header else None
-    except (StoreError, *_CUT_OFF):
+    except (StoreError, *NPY_ERRORS):
         return None
+
+
+def _mapped(path: Path, mode: Literal["r", "r+"]) -> np.memmap[Any, Any]:
+    return np.lib.format.open_memmap(path, mode=mode)  # np.load would take whatever it finds, archives and pickles too
 
 
 def _reserve(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

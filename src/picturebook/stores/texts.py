@@ -6,11 +6,9 @@ texts/<encoder>-tokens.npz    keys, lengths [n] and vectors [Σ lengths, token w
 
 import hashlib
 import io
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -18,8 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from picturebook.errors import RunError
 from picturebook.types import Progress, Queries, no_progress
-from picturebook.writing import write_atomically
+from picturebook.writing import read_npz, write_atomically
 
 Asking = Literal["text", "sentences", "tokens"]
 """By what a text asks: one vector (the mean of its sentences), one vector a sentence, or one a token."""
@@ -116,9 +115,8 @@ def _key(text: str) -> str:
 def _read(path: Path) -> dict[str, np.ndarray]:
     """What is stored; nothing where the file is missing or was cut off, and then its texts are encoded again."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
+        return read_npz(path)
+    except RunError:
         return {}
 
 

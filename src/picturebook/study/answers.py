@@ -1,6 +1,5 @@
 """What a finished cell answered: the test pictures that its student named rightly, and the numbers beside."""
 
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from picturebook.errors import RunError
 from picturebook.runs import read_json
 from picturebook.study.cells import Cell
 from picturebook.types import UNLABELLED
+from picturebook.writing import read_npz
 
 _BADNESS = {"PASS": 0, "WARN": 1, "FAIL": 3}
 
@@ -70,13 +70,9 @@ def read_answers(cell: Cell) -> Answers:
 
 def _predictions(cell: Cell) -> dict[str, Any]:
     path = cell.run.predictions
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing, so pictures cannot be paired: remove {cell.folder} and compare again.") from None
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path} is not whole ({error}): remove {cell.folder} and compare again.") from None
+    if not path.is_file():
+        raise RunError(f"{path} is missing, so pictures cannot be paired: remove {cell.folder} and compare again.")
+    return read_npz(path)
 
 
 def _verdict(cell: Cell) -> str | None:

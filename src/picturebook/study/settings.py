@@ -2,7 +2,6 @@
 
 import copy
 import re
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from picturebook.errors import OptionError, unknown_name
-from picturebook.options import Options, validate
+from picturebook.options import Options, read_toml, validate
 
 _WHOLE = ("model_args",)
 """Tables that are one value: an arm with another model does not want the arguments of the shared one."""
@@ -100,10 +99,10 @@ def load_study(path: Path) -> StudyOptions:
         OptionError: the file cannot be read, or a setting or an arm's name is unknown, misspelt or impossible.
     """
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = read_toml(path)
     except FileNotFoundError:
         raise OptionError(f"There is no file {path}: docs/compare.md shows how to write one.") from None
-    except (ValueError, OSError) as error:
+    except OSError as error:
         raise OptionError(f"{path} is no TOML that can be read: {error}.") from None
     return parse_study(settings, source=str(path))
 

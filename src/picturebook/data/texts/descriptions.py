@@ -50,7 +50,7 @@ def _parse(path: str) -> dict[str, Any]:
         pairs = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=list)
     except OSError as error:
         raise TextError(f"text.descriptions = {path!r} cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TextError(f"text.descriptions = {path!r} is no JSON in UTF-8: {error}.") from None
     if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
         raise TextError(f"{path}: need one JSON object of class name → list of sentences.")

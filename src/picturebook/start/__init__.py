@@ -1,0 +1,6 @@
+"""`picturebook init`: a first RUN.toml for somebody's data, with the reasons beside the settings (docs/small_folders.md)."""
+
+from picturebook.start.found import Words
+from picturebook.start.toml_file import run_file, write_run_file
+
+__all__ = ["Words", "run_file", "write_run_file"]
