@@ -196,7 +196,7 @@ def test_a_file_in_the_run_folders_place(picturebook: CommandLine, class_folders
     ("override", "sentence"),
     [
         ("recipe=superviced", "There is no recipe 'superviced'. Did you mean 'supervised'?"),
-        ("recipe=3", "need recipe = one of born_again, distil, image_text, supervised, got 3."),
+        ("recipe=3", "need recipe = one of align, be_your_own_teacher, born_again, clip, "),
         ("sed=1", "sed: There is no setting 'sed'. Did you mean 'seed'?"),
         ("train.epoch=1", "train.epoch: There is no setting 'epoch'. Did you mean 'epochs'?"),
         ("data.split.tests=0.1", "data.split.tests: There is no setting 'tests'. Did you mean 'test'?"),

@@ -223,6 +223,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path} is missing: the run was not finished, or this is no run folder.") from None
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror or error}): mend or remove it.") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not whole ({error}): run again, or take another run folder.") from None
 
