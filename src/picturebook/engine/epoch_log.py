@@ -21,11 +21,10 @@ class EpochLog:
 
     def __init__(self, training: Training, run: RunFolder, accelerator: Accelerator, first: int) -> None:
         self._training, self._run, self._accelerator = training, run, accelerator
-        self._last_step = state.step
+        self._last_step = first
         while self._last_step and not ends_epoch(self._last_step, training.batches):
             self._last_step -= 1  # what was stopped within an epoch validates where a straight training would
         self._reset()
-        self._take_up(state.since)
 
     def _reset(self) -> None:
         self._losses: list[Tensor] = []
