@@ -196,6 +196,7 @@ PARALLEL: dict[str, tuple[str, dict[str, Any]]] = {
             "student": VIT,
             "train": UNEVEN | {"keep": "best", "validations": 3, "sampling": "balanced"},
             "loss": {"class_weights": "balanced"},
+            "track": ["tensorboard"],
         },
     ),
     # Its centre and its signs of collapse are means over both processes.
@@ -325,6 +326,11 @@ def test_after_a_training_both_processes_hold_the_same_batch_statistics(parallel
     assert [name for name in first if "running_mean" in name]
     for name, value in first.items():
         assert torch.equal(second[name], value), name
+
+
+def test_of_two_processes_the_first_one_speaks_to_trackers(parallel: Parallel) -> None:
+    counts = [len(list(run.tracking.rglob("events.out.*"))) for run in parallel.runs["chosen"]]
+    assert counts[0] == counts[1] > 0
 
 
 def test_a_run_of_one_process_does_not_go_on_in_two(parallel: Parallel) -> None:

@@ -236,7 +236,8 @@ def test_what_is_small_goes_by_the_labelled_training_pictures(inspected: Callabl
     assert ("views" in settings, settings["train"].get("keep") == "best") == (small, small)
     assert settings["student"]["init"] == ("package:x" if small else "scratch")
     assert settings["teacher"]["folds"] == (3 if small else 5)
-    assert settings["train"]["epochs"] == (60 if small else 100)
+    assert settings["train"]["epochs"] == (40 if small else 100)
+    assert settings["data"]["canvas_size"] == settings["student"]["image_size"] == (128 if small else 64)
 
 
 def test_a_student_that_is_wanted_starts_from_new_weights(inspected: Callable[..., Any]) -> None:
@@ -248,7 +249,8 @@ def test_a_student_that_is_wanted_starts_from_new_weights(inspected: Callable[..
 
 @pytest.fixture
 def inspected(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """The file for so many pictures of 100 x 90 in three classes, without having them."""
+    """The file for so many pictures of 100 x 90 in three classes, without having them, on a machine without a GPU."""
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
 
     def file(num: int, at_hand: AtHand | None, *, model: str | None = None) -> str:
         monkeypatch.setattr("picturebook.start.toml_file.pretrained_at_hand", lambda: at_hand)
@@ -290,7 +292,13 @@ def test_what_is_written_for_300_pictures_trains_as_it_is(
     assert (options.student.model, options.student.init) == ("tf_efficientnet_lite0", "package:efficientnet-lite0")
     assert (options.teacher.head.mode, options.teacher.folds) == ("own" if captions else "bank", 3)
     run = tmp_path / "run"
-    short = (f"out={run.as_posix()}", "train.epochs=1", "teacher.train.epochs=1", "teacher.image_size=32")
+    short = (
+        f"out={run.as_posix()}",
+        "train.epochs=1",
+        "teacher.train.epochs=1",
+        "teacher.image_size=32",
+        "student.image_size=32",
+    )
     answer = picturebook("train", run_file, *(word for override in short for word in ("--set", override)))
     assert answer.code == 0, answer
     assert "are kept, the best on validation pictures" in answer.remarks

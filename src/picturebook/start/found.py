@@ -49,7 +49,9 @@ class Found:
         texts = inspection.texts
         self.own_texts = texts is not None and texts.num_rows > inspection.num_rows // 2
         self.short_side = min(inspection.heights.median, inspection.widths.median)
-        self.size = max(side for side in _sizes() if side == 32 or side <= self.short_side)
+        # What ImageNet taught is lost on small pictures, so these are enlarged for it (docs/small_folders.md).
+        least, most = (32, self.short_side) if self.pretrained is None else (64, 2 * self.short_side)
+        self.size = max(side for side in _sizes() if side == least or least < side <= most)
         self.why_not_mirror = why_not_mirror([part.name for part in inspection.classes])
 
     @property

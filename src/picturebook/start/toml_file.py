@@ -135,7 +135,7 @@ def _student(found: Found) -> list[_Setting]:
             _Setting(
                 "init", _toml(ready.init), f"few pictures: start from ImageNet weights ({ready.where}); the paper has scratch"
             ),
-            size,
+            _Setting("image_size", str(found.size), "such weights want large pictures: up to twice the originals' side"),
         ]
     why = "newly initialised, as in the paper"
     if found.small:
@@ -225,7 +225,7 @@ def _loss() -> list[_Setting]:
 
 def _train(found: Found) -> list[_Setting]:
     num = max(found.num_train, 1)
-    epochs = max(25, min(200, round(500_000 / num))) if found.pretrained is None else max(20, min(60, round(30_000 / num)))
+    epochs = max(25, min(200, round(500_000 / num))) if found.pretrained is None else max(20, min(40, round(20_000 / num)))
     best = _Setting(
         "keep", '"best"', 'of the epochs, by validation pictures; "last" for a study, where that choice would favour somebody'
     )
