@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test test-browser check docs clean
+.PHONY: trust demo test test-browser check docs clean
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,12 @@ check: $(VENV)/.dev  ## lint, format, types, layers
 
 docs: $(VENV)/.dev  ## the site into build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+trust: $(VENV)/.dev  ## the long forms: kills, hostile inputs, intervals; ends with docs/reliability.md and its table
+	$(BIN)/python benchmarks/trust/kills.py
+	$(BIN)/python benchmarks/trust/inputs.py
+	$(BIN)/python benchmarks/trust/intervals.py
+	$(BIN)/python benchmarks/trust/table.py
 
 clean:  ## what the commands above made, but not the runs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

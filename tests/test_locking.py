@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import shutil
@@ -62,6 +63,15 @@ def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot be written"):
         take(tmp_path / "file" / "run")
+
+
+def test_a_disk_that_keeps_the_lock_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with folder_held(tmp_path):
+        monkeypatch.setattr(Path, "unlink", refuse)
+    take(tmp_path)
 
 
 def test_waiting_ends_when_the_folder_is_free(tmp_path: Path) -> None:

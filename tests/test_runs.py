@@ -95,16 +95,20 @@ def test_a_cut_off_line_of_metrics_is_left_out(folder: RunFolder) -> None:
     assert folder.read_metrics() == [{"stage": "student", "step": 1}]
 
 
-def test_a_resumed_stage_drops_only_its_own_later_lines(folder: RunFolder) -> None:
+def test_a_resumed_stage_has_the_lines_of_its_state_and_leaves_others_theirs(folder: RunFolder) -> None:
     for stage, step in (("encoder", 3), ("encoder", 6), ("student", 2), ("student", 4)):
         folder.log({"stage": stage, "step": step})
     with folder.metrics.open("a") as file:
         file.write('{"stage": "stu')
-    folder.forget_metrics_after("student", 2)
+    folder.restore_metrics("student", [{"stage": "student", "step": 2}])
     folder.log({"stage": "student", "step": 4, "again": True})
     kept = [(line["stage"], line["step"]) for line in folder.read_metrics()]
     assert kept == [("encoder", 3), ("encoder", 6), ("student", 2), ("student", 4)]
     assert folder.read_metrics()[-1]["again"]
+    folder.metrics.write_text(folder.metrics.read_text()[:60])
+    for stage, steps in (("encoder", (3, 6)), ("student", (2, 4))):
+        folder.restore_metrics(stage, [{"stage": stage, "step": step} for step in steps])
+    assert [(line["stage"], line["step"]) for line in folder.read_metrics()] == kept
 
 
 @pytest.mark.parametrize("kept", [0, 1, 7])
@@ -168,6 +172,13 @@ def test_a_run_from_before_checksums_is_believed(folder: RunFolder) -> None:
     write_json(folder.results, {})
     assert folder.finished
     assert folder.damage() is None
+
+
+def test_a_run_that_was_killed_at_its_first_write_begins(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".run.toml.x1.unfinished").touch()
+    RunFolder(tmp_path).start(resume=False, resolved="seed = 0\n")
+    assert (tmp_path / "run.toml").is_file()
 
 
 def test_what_an_interrupted_write_left_goes_and_nothing_else(folder: RunFolder) -> None:

@@ -132,7 +132,7 @@ def run_recipe(
         reporter = Silence()
     if resume and not folder.path.exists():
         reporter.say(f"There is nothing to go on with in {folder.path}: a new run starts.")
-    with ExitStack() as held, disk_errors_told(folder.path):
+    with sigterm_raises(), ExitStack() as held, disk_errors_told(folder.path):
         on_first_process(
             accelerator, partial(_start, folder, held, resume=resume, resolved=dump_options(options), reporter=reporter)
         )
@@ -142,9 +142,8 @@ def run_recipe(
             return folder
         held.callback(finish_tracking, accelerator)
         try:
-            with sigterm_raises():
-                stages = Stages(options, folder, accelerator, cache=cache_folder(options), text_column=column, reporter=reporter)
-                recipe.run(stages, options)
+            stages = Stages(options, folder, accelerator, cache=cache_folder(options), text_column=column, reporter=reporter)
+            recipe.run(stages, options)
         except PicturebookError:
             if accelerator.is_main_process:
                 folder.discard_if_untouched()

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from picturebook.errors import RunError
@@ -26,8 +26,9 @@ def folder_held(folder: Path) -> Iterator[None]:
         if not _is_at(handle, path):
             raise RunError(f"{folder} was removed or exchanged while this process worked in it: begin again.")
     finally:
-        if _is_at(handle, path):
-            path.unlink()
+        with suppress(OSError):  # left behind it holds nothing
+            if _is_at(handle, path):
+                path.unlink()
         os.close(handle)
 
 

@@ -25,6 +25,7 @@ import json
 import os
 import shutil
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from picturebook.writing import (
     checksums_of,
     damage,
     damage_by,
+    holds_something,
     json_bytes,
     npy,
     npz,
@@ -69,7 +71,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file: `out` must name a folder.")
-        if not self.path.is_dir() or not any(path.name != LOCK for path in self.path.iterdir()):
+        if not self.path.is_dir() or not holds_something(self.path, but=LOCK):
             write_atomically(self.settings, resolved.encode())
         elif not self.settings.is_file():
             raise RunError(f"{self.path} holds files but no run.toml: it is no run folder; take another `out`.")
@@ -90,7 +92,7 @@ class RunFolder:
     def _read_settings(self) -> dict[str, Any]:
         try:
             return tomllib.loads(self.settings.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunError(f"{self.settings} is not whole ({error}): take another `out`.") from None
 
     def discard_if_untouched(self) -> None:
@@ -187,11 +189,8 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Remove what an interrupted process left half written; exports are another command's."""
-        for folder in (
-            self.path,
-            *(path for path in self.path.rglob("*") if path.is_dir() and self.exported not in path.parents),
-        ):
-            if folder != self.exported and folder.is_dir():
+        for folder in (self.path, *self.path.rglob("*")):
+            if folder.is_dir() and self.exported not in (folder, *folder.parents):
                 remove_leftovers(folder)
 
     @property
@@ -285,15 +284,17 @@ class RunFolder:
             return []
         lines = []
         for text in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                continue
+            with suppress(ValueError, RecursionError):
+                line = json.loads(text)
+                if isinstance(line, dict) and {"stage", "step"} <= line.keys():
+                    lines.append(line)
         return lines
 
-    def forget_metrics_after(self, stage: str, step: int) -> None:
-        """Drop the lines of `stage` past `step`, which a resumed stage will write again."""
-        kept = [line for line in self.read_metrics() if line["stage"] != stage or line["step"] <= step]
+    def restore_metrics(self, stage: str, lines: list[dict[str, Any]]) -> None:
+        """Let a stage's lines be these: what came after a saved state goes, and what was cut off comes back."""
+        kept = self.read_metrics()
+        if [line for line in kept if line["stage"] == stage] != lines:
+            kept = [line for line in kept if line["stage"] != stage] + lines
         content = "".join(json.dumps(line) + "\n" for line in kept).encode()
-        if self.metrics.is_file() and self.metrics.read_bytes() != content:
+        if content != (self.metrics.read_bytes() if self.metrics.is_file() else b""):
             write_atomically(self.metrics, content)

@@ -151,6 +151,11 @@ def disk_errors_told(where: Path) -> Iterator[None]:
         ) from error
 
 
+def holds_something(folder: Path, *, but: str) -> bool:
+    """Whether a folder holds more than one name and what writes that were cut off left."""
+    return any(path.name != but and not path.name.endswith(UNFINISHED) for path in folder.iterdir())
+
+
 def remove_leftovers(folder: Path, *, of: str = "*") -> None:
     """Remove what writes that were cut off left in a folder; `of` is what was being written. Nobody else may be writing it."""
     for path in folder.glob(f".{of}.*{UNFINISHED}"):

@@ -8,6 +8,7 @@ from lines import Line, Numbers, run, training, weights
 from picturebook.engine import sigterm_raises
 from picturebook.engine.interruption import sigterm_noted
 from picturebook.errors import InterruptionError
+from picturebook.runs import RunFolder
 
 
 def terminate() -> None:
@@ -24,6 +25,8 @@ def test_sigterm_ends_a_training_after_its_step_and_nothing_of_it_is_lost(tmp_pa
     run(tmp_path / "run", training(resumed, numbers=numbers))
     assert numbers.asked == list(range(at, 12))
     assert weights(resumed) == weights(straight)
+    ours, theirs = (RunFolder(tmp_path / name).read_metrics() for name in ("run", "straight"))
+    assert [{**line, "images_per_second": 0} for line in ours] == [{**line, "images_per_second": 0} for line in theirs]
 
 
 def test_sigterm_raises_where_no_step_is_under_way() -> None:

@@ -180,7 +180,9 @@ def test_a_finished_stage_is_loaded_and_not_trained_again(tmp_path: Path) -> Non
 def test_a_training_goes_on_with_as_many_processes_as_it_began_with(tmp_path: Path) -> None:
     folder = run(tmp_path, training(Line()))
     file = folder.stage("line") / "state-000000012" / "step.json"
-    assert json.loads(file.read_text()) == {"step": 12, "processes": 1, "left_out": 0}
+    about = json.loads(file.read_text())
+    assert (about["step"], about["processes"], about["left_out"]) == (12, 1, 0)
+    assert about["log"] == folder.read_metrics()
     file.write_text(json.dumps({"step": 8, "processes": 2}))
     objective, numbers = Line(), Numbers()
     with pytest.raises(TrainingError, match=r"Stage line was started with 2 processes, now there are 1: .* as many as before"):

@@ -20,10 +20,10 @@ ASKED_AGAIN = ("evaluating", "writing", "auditing", "cells")
 class Notes:
     """What a process did, in its own order."""
 
-    stage: str = ""
-    """Where it was at its end."""
     events: dict[str, int] = field(default_factory=dict)
     refusal: str = ""
+    struck: str = ""
+    """The stage in which the blow fell, if it fell."""
     did: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """Stage's name → (done, total) of each call of its progress."""
     left: set[str] = field(default_factory=set)
@@ -41,15 +41,15 @@ class Notes:
         return notes
 
     def _take(self, line: dict[str, Any]) -> None:
-        self.stage = line.get("stage", self.stage)
         self.events = line.get("events", self.events)
+        self.struck = line.get("struck", self.struck)
         self.refusal = line.get("refused", self.refusal)
         if "at" in line:
             self.did.setdefault(line["at"], []).append((line["done"], line["total"]))
         if "left" in line:
             self.left.add(line["left"])
 
-    def struck(self, kind: str) -> "Notes":
+    def ended_by(self, kind: str) -> "Notes":
         """Note how it was ended."""
         self.saved_at_once = kind == "SIGTERM"
         return self

@@ -147,16 +147,16 @@ def strike(job: Job, stage: str, kind: str, place: Path, chance: random.Random) 
         notes = Notes.read(notes_file)
         if before is not None:
             trial.problems += redone(before, notes, job.epoch_ends)
-        if code == 0:
+        trial.kills += bool(notes.struck)
+        if code == 0:  # also where what the blow broke was of no consequence
             break
         if blow is None or code not in _codes(kind):
             trial.problems.append(f"ended with {code}: {notes.refusal or _tail(place)}")
             break
-        trial.kills += 1
-        before = notes.struck(kind)
+        before = notes.ended_by(kind)
         if kind == "power cut":
             before.cut = truncate_last(place, chance)
-        trial.by.append(f"{kind} in {notes.stage} at event {blow.event}" + (f", {before.cut} cut off" if before.cut else ""))
+        trial.by.append(f"{kind} in {notes.struck}, event {blow.event}" + (f", {before.cut} cut off" if before.cut else ""))
     trial.problems += differences(place, job.reference)
     return trial
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from picturebook.locking import LOCK
 from picturebook.runs import RunFolder
 
 _TIMES = ("seconds", "images_per_second", "commit", "out", "cache", "teacher_seconds", "stages")
@@ -30,11 +31,11 @@ def differences(place: Path, reference: Path) -> list[str]:
 
 
 def _contents(place: Path) -> dict[str, Path]:
-    """Files by name; the cache holds the same under names of its own, and is judged by what comes of it."""
+    """Files by name, but for locks that nobody holds; the cache has names of its own, and is judged by what comes of it."""
     found = {}
     for path in place.rglob("*"):
         name = path.relative_to(place).as_posix()
-        if path.is_file() and not name.startswith("cache/") and path.suffix not in (".html", ".log"):
+        if path.is_file() and path.name != LOCK and not name.startswith("cache/") and path.suffix not in (".html", ".log"):
             found[name] = path
     return found
 

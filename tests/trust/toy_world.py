@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from picturebook.config import load_options, parse_options, run_recipe
 from picturebook.data import decoding
 from picturebook.engine import sigterm_raises
-from picturebook.errors import InterruptionError, PicturebookError
+from picturebook.errors import InterruptionError, PicturebookError, RunError
 from picturebook.export import export_run
 from picturebook.recipes.stages import Stages
 from picturebook.study import command, ledger
@@ -94,19 +95,25 @@ class World:
 
     def export(self, place: Path, reporter: Reporter, *, to: str) -> None:
         """Export the finished run PLACE/run, unless an earlier try did; what is damaged is made again."""
-        run = run_recipe(parse_options(self.settings(place, "classifier"), source="the harness"), resume=True)
-        target = run.exported / to
-        if run.export_damage() or (target.exists() and to not in run.exports()):
-            shutil.rmtree(target)
         with sigterm_raises(), reporter.stage("exporting"):
+            run = run_recipe(parse_options(self.settings(place, "classifier"), source="the harness"), resume=True)
+            target = run.exported / to
+            if run.export_damage() or (target.exists() and to not in run.exports()):
+                shutil.rmtree(target)
             if not target.exists():
                 export_run(run.path, to=to, cache=place / "cache", reporter=reporter)
 
     def compare(self, place: Path, reporter: Reporter) -> None:
         """Run the study PLACE/study, going on with what is there."""
         file = place / "study.toml"
+        with sigterm_raises():
+            self._compare(file, place, reporter)
+
+    def _compare(self, file: Path, place: Path, reporter: Reporter) -> None:
         write_atomically(file, STUDY.format(out=place / "study", cache=place / "cache", data=self.data).encode())
-        command.compare(file, reporter=reporter, runner=InThisProcess(reporter))
+        outcome = command.compare(file, reporter=reporter, runner=InThisProcess(reporter))
+        if outcome.failure:
+            raise RunError(outcome.failure)  # as the command line does
 
 
 class InThisProcess:
@@ -157,5 +164,5 @@ class OfCell:
 def make_units_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Units of work that suit the toy; and no question to git at each cell."""
     monkeypatch.setattr(decoding, "CHUNK", CHUNK)
-    monkeypatch.setitem(Stages.replay.__kwdefaults__, "batch_size", BATCH)
+    monkeypatch.setattr(Stages, "replay", partialmethod(Stages.replay, batch_size=BATCH))
     monkeypatch.setattr(ledger, "source_commit", lambda: "the harness")

@@ -79,6 +79,7 @@ class Watch:
             self._due = True
         if blow and self._due and (of_file or blow.kind != "disk error"):
             self._blow = None
+            self.note(struck=self.stage_now)
             blow.fall()
 
     def note(self, **what: Any) -> None:
@@ -92,7 +93,7 @@ class Watch:
     def _stage(self, name: str) -> Iterator[Progress]:
         if self._only is None:
             self.stage_now = _STAGE_OF.get(name.split()[0], self.stage_now)
-        self.note(enter=name, stage=self.stage_now)
+        self.note(enter=name)
 
         def progress(done: int, total: int) -> None:
             self.note(at=name, done=done, total=total)

@@ -54,6 +54,10 @@ class State:
     """Steps taken."""
     left_out: int = 0
     """Steps among them that were not finite and changed nothing."""
+    log: list[dict[str, Any]] = field(default_factory=list)
+    """The stage's lines of the log so far."""
+    since: dict[str, Any] = field(default_factory=dict)
+    """What has been summed for the next line, where the state is not an epoch's last."""
 
 
 def save_state(folder: Path, state: State, *, num_processes: int) -> None:
@@ -67,6 +71,7 @@ def save_state(folder: Path, state: State, *, num_processes: int) -> None:
         if state.averages is not None:
             write_tensors(state.averages, new / _AVERAGES)
         about: dict[str, Any] = {"step": state.step, "processes": num_processes, "left_out": state.left_out}
+        about |= {"log": state.log, "since": state.since}
         if state.best is not None and state.best.weights:
             write_tensors(state.best.weights, new / _BEST)
             about["best"] = {"accuracy": state.best.accuracy, "nll": state.best.nll, "step": state.best.step}
@@ -104,6 +109,7 @@ def load_state(folder: Path, state: State, *, stage: str, num_processes: int) ->
             state.best = Best(**saved.step["best"], weights=weights)
         state.optimizer.load_state_dict(saved.optimizer)
         state.step, state.left_out = saved.step["step"], saved.step["left_out"]
+        state.log, state.since = saved.step.get("log", []), saved.step.get("since", {})
         return
 
 

@@ -19,18 +19,39 @@ from picturebook.runs import RunFolder
 class EpochLog:
     """Sums losses on the device and writes one line an epoch, so that no step waits for a number."""
 
-    def __init__(self, training: Training, run: RunFolder, accelerator: Accelerator, first: int) -> None:
+    def __init__(self, training: Training, run: RunFolder, accelerator: Accelerator, state: State) -> None:
         self._training, self._run, self._accelerator = training, run, accelerator
-        self._last_step = first
+        self._last_step = state.step
         while self._last_step and not ends_epoch(self._last_step, training.batches):
             self._last_step -= 1  # what was stopped within an epoch validates where a straight training would
         self._reset()
+        self._take_up(state.since)
 
     def _reset(self) -> None:
         self._losses: list[Tensor] = []
         self._terms: dict[str, list[Tensor]] = {}
         self._samples = 0
         self._start = time.perf_counter()
+
+    def _take_up(self, since: dict[str, Any]) -> None:
+        """Go on with an epoch that was interrupted, so that its line is that of the whole epoch."""
+        if since:
+            device = self._accelerator.device
+            self._losses = list(torch.tensor(since["losses"], device=device))
+            self._terms = {name: list(torch.tensor(values, device=device)) for name, values in since["terms"].items()}
+            self._samples = since["samples"]
+            self._start -= since["seconds"]
+
+    def since(self) -> dict[str, Any]:
+        """What was added since the last line, for a state that is no epoch's last."""
+        if not self._losses:
+            return {}
+        return {
+            "losses": [float(value) for value in self._losses],
+            "terms": {name: [float(value) for value in values] for name, values in self._terms.items()},
+            "samples": self._samples,
+            "seconds": time.perf_counter() - self._start,
+        }
 
     def add(self, loss: Tensor, terms: dict[str, Tensor], samples: int) -> None:
         self._losses.append(loss)
@@ -62,6 +83,7 @@ class EpochLog:
             training.objective.train()
             self._choose(state, numbers)
             line |= numbers
+        state.log.append(line)
         if accelerator.is_main_process:
             self._run.log(line)
             track(accelerator, line)

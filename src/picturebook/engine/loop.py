@@ -44,10 +44,10 @@ def train(training: Training, *, run: RunFolder, accelerator: Accelerator) -> in
     state = State(objective, optimizer, averages, Best() if options.keep == "best" else None)
     load_state(folder, state, stage=training.name, num_processes=accelerator.num_processes)
     if accelerator.is_main_process:
-        run.forget_metrics_after(training.name, state.step)
+        run.restore_metrics(training.name, state.log)
     with sigterm_noted() as sigterm_came:
         _take_steps(
-            Stepper(training, module, state, accelerator), EpochLog(training, run, accelerator, state.step), folder, sigterm_came
+            Stepper(training, module, state, accelerator), EpochLog(training, run, accelerator, state), folder, sigterm_came
         )
     if averages is not None:
         objective.load_state_dict(averages)
@@ -64,6 +64,7 @@ def _take_steps(stepper: Stepper, log: EpochLog, folder: Path, sigterm_came: Cal
     training, state, accelerator = stepper.training, stepper.state, stepper.accelerator
 
     def save() -> None:
+        state.since = log.since()
         if accelerator.is_main_process:
             save_state(folder, state, num_processes=accelerator.num_processes)
 

@@ -167,7 +167,9 @@ def _begun(folder: Path, partial: Path, header: dict[str, Any]) -> PackedWriter 
 
 
 def _mapped(path: Path, mode: Literal["r", "r+"]) -> np.memmap[Any, Any]:
-    return np.lib.format.open_memmap(path, mode=mode)  # np.load would take whatever it finds, archives and pickles too
+    """An array on disk; np.load would take whatever it finds, archives and pickles too."""
+    np.lib.format.open_memmap(path, mode="r")  # looks at the length, which opening to write would make what it should be
+    return np.lib.format.open_memmap(path, mode=mode)
 
 
 def _reserve(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

@@ -32,7 +32,7 @@ from picturebook.study.settings import load_study
 from picturebook.study.table import plan_table, study_tables, study_warnings
 from picturebook.study.tuning import Trial, plan_trials, tune
 from picturebook.types import Reporter
-from picturebook.writing import disk_errors_told, remove_leftovers, write_atomically, write_json
+from picturebook.writing import disk_errors_told, holds_something, remove_leftovers, write_atomically, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def compare(path: Path, *, reporter: Reporter, dry_run: bool = False, runner: Ru
         return Outcome(plan_table(plan.ordered([*tried_first, *cells]), options.out))
     out = Path(options.out)
     _refuse_others(out)
-    with folder_held(out), disk_errors_told(out), sigterm_raises():
+    with sigterm_raises(), folder_held(out), disk_errors_told(out):
         return _compare(plan, cells, trials, runner=runner, reporter=reporter)
 
 
@@ -92,7 +92,7 @@ def _compare(
 def _refuse_others(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file: `out` must name a folder.")
-    if out.is_dir() and not (out / "study.toml").is_file() and any(path.name != LOCK for path in out.iterdir()):
+    if out.is_dir() and not (out / "study.toml").is_file() and holds_something(out, but=LOCK):
         raise RunError(f"{out} holds files but no study.toml: it is no study's folder; take another `out`.")
 
 

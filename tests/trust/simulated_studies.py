@@ -1,0 +1,89 @@
+"""Studies of two arms whose true difference is known, as the analysis meets them: each test picture right or wrong in each run.
+
+A picture of a group is answered rightly with probability sigmoid(level + effect of the arm + group + picture + arm on the picture
++ seed + arm on the seed + run on the picture): groups stand and fall together, pictures suit one arm more than the other, a seed
+is good or bad for both arms and for each, and two runs of one arm disagree about pictures. The truth is the mean difference over
+new seeds and new pictures: an integral.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from picturebook.report.study_content import ArmRow, ContrastRow
+from picturebook.statistics import paired_t
+from picturebook.study.analysis import Arm, contrast_rows
+from picturebook.study.answers import Answers
+from picturebook.study.cells import Plan
+from picturebook.study.settings import parse_study
+
+LEVEL, GROUP, PICTURE, ARM_PICTURE, SEED, ARM_SEED, RUN_PICTURE = 0.9, 0.8, 0.8, 0.25, 0.05, 0.06, 0.8
+"""Of the logits: their level, and standard deviations. Runs of an arm then differ by about 1.5 points at 67 % right."""
+PICTURES = 2000
+PICTURES_A_GROUP = 2.5
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the runs of two arms answered."""
+
+    right: np.ndarray
+    """[2, seeds, pictures]"""
+    groups: np.ndarray
+    """[pictures]"""
+
+
+def simulate(num: int, seeds: int, *, effect: float, seed: int, pictures: int = PICTURES) -> Iterator[Study]:
+    """Studies one after the other; `effect` is the first arm's, on the logits."""
+    generator = np.random.default_rng(seed)
+    num_groups = round(pictures / PICTURES_A_GROUP)
+    for _ in range(num):
+        groups = np.sort(generator.integers(num_groups, size=pictures))
+        shared = LEVEL + GROUP * generator.standard_normal(num_groups)[groups] + PICTURE * generator.standard_normal(pictures)
+        logits = shared + np.array([effect, 0.0])[:, None, None]
+        logits = logits + ARM_PICTURE * generator.standard_normal((2, 1, pictures))
+        logits = logits + SEED * generator.standard_normal((1, seeds, 1)) + ARM_SEED * generator.standard_normal((2, seeds, 1))
+        logits = logits + RUN_PICTURE * generator.standard_normal((2, seeds, pictures))
+        yield Study(generator.random((2, seeds, pictures)) < 1 / (1 + np.exp(-logits)), groups)
+
+
+@cache
+def truth(effect: float) -> float:
+    """The mean difference of accuracy, in points, over new seeds and new pictures."""
+    spread = np.sqrt(GROUP**2 + PICTURE**2 + ARM_PICTURE**2 + SEED**2 + ARM_SEED**2 + RUN_PICTURE**2)
+    places, weights = np.polynomial.hermite_e.hermegauss(101)
+    first, second = (1 / (1 + np.exp(-(LEVEL + shift + spread * places))) for shift in (effect, 0.0))
+    return float(100 * (weights @ (first - second)) / weights.sum())
+
+
+def analysed(study: Study) -> ContrastRow:
+    """The contrast as a study's table shows it."""
+    plan = Plan(
+        parse_study({"out": "study", "seeds": [0], "arms": {"a": {}, "b": {}}, "contrasts": ["a - b"]}, source="it"), "it"
+    )
+    arms = {name: _arm(name, study.right[number], study.groups) for number, name in enumerate("ab")}
+    return contrast_rows(plan, arms)[0]
+
+
+def _arm(name: str, right: np.ndarray, groups: np.ndarray) -> Arm:
+    ids, names = np.arange(right.shape[1]), groups.astype(str)
+    answers = {
+        seed: Answers(ids=ids, labels=ids % 3, right=one, groups=names, nll=1.0, ece=1.0, seconds={}, audit=None)
+        for seed, one in enumerate(right)
+    }
+    return Arm(name, {}, answers, ArmRow(name, tuple((seed, each.accuracy) for seed, each in answers.items())))
+
+
+def coverage(num: int, seeds: int, *, effect: float, seed: int, pictures: int = PICTURES) -> float:
+    """Share of studies, in percent, whose interval holds the truth."""
+    rows = [analysed(study) for study in simulate(num, seeds, effect=effect, seed=seed, pictures=pictures)]
+    held = [row.low is not None and row.high is not None and row.low <= truth(effect) <= row.high for row in rows]
+    return 100 * float(np.mean(held))
+
+
+def false_positives(num: int, seeds: int, *, seed: int) -> float:
+    """Share of studies of two equal arms, in percent, in which the paired test finds p ≤ 0.05."""
+    p_values = [paired_t(*(100 * study.right.mean(axis=2))).p for study in simulate(num, seeds, effect=0.0, seed=seed)]
+    return 100 * float(np.mean(np.array(p_values) <= 0.05))

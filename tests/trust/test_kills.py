@@ -1,0 +1,86 @@
+"""Runs are killed at random moments and end as if nothing had been; the long form is benchmarks/trust/kills.py."""
+
+from pathlib import Path
+
+import pytest
+from finished_work import Notes, redone
+from kill_plan import STAGES, plan, trials
+from killing import KINDS
+from same_ends import differences
+from toy_world import make_units_small
+
+SHORT = [
+    ("decode", "SIGKILL"),
+    ("decode", "power cut"),
+    ("encode", "SIGTERM"),
+    ("train", "SIGKILL"),
+    ("train", "power cut"),
+    ("label", "exception"),
+    ("evaluate", "power cut"),
+    ("export", "disk error"),
+    ("export", "SIGKILL"),
+    ("compare", "SIGKILL"),
+]
+
+
+def test_whatever_kills_a_run_it_ends_as_if_nothing_had_been_and_nothing_finished_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_units_small(monkeypatch)
+    done = list(trials(tmp_path, SHORT, seed=3, modes=("classifier",)))
+    assert [problem for trial in done for problem in trial.problems] == []
+    assert sum(trial.kills for trial in done) >= 10
+    assert {stage for stage, _ in SHORT} == set(STAGES)
+    assert {kind for _, kind in SHORT} == set(KINDS)
+
+
+def test_the_long_form_has_every_stage_and_every_kind_ten_times() -> None:
+    chosen = plan(105, seed=0)
+    assert all(sum(stage == one for stage, _ in chosen) >= 10 for one in STAGES)
+    assert all(sum(kind == one for _, kind in chosen) >= 10 for one in KINDS)
+
+
+# ---- the judges can say no --------------------------------------------------------------------------------------------------
+
+
+def notes(**did: list[tuple[int, int]]) -> Notes:
+    return Notes(did={name.replace("_", " "): calls for name, calls in did.items()})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "again"),
+    [
+        (notes(training_student=[(1, 9), (4, 9)]), notes(training_student=[(4, 9)]), False),
+        (notes(training_student=[(1, 9), (4, 9)]), notes(training_student=[(3, 9)]), True),
+        (notes(training_student=[(1, 9), (3, 9)]), notes(training_student=[(1, 9)]), False),
+        (notes(decoding_pictures=[(9, 48)]), notes(decoding_pictures=[(9, 48)]), False),
+        (notes(decoding_pictures=[(9, 48)]), notes(decoding_pictures=[(1, 48)]), True),
+        (notes(labelling_targets=[(16, 64), (32, 64)]), notes(labelling_targets=[(16, 32)]), False),
+        (notes(labelling_targets=[(16, 64), (32, 64)]), notes(labelling_targets=[(16, 48)]), True),
+    ],
+)
+def test_work_that_is_done_again_is_found(before: Notes, after: Notes, again: bool) -> None:
+    assert bool(redone(before, after, {"student": [3, 6, 9]})) == again
+
+
+def test_a_stage_that_was_left_is_not_begun_again() -> None:
+    before = notes(training_student=[(1, 9), (9, 9)])
+    before.left = {"training student"}
+    assert redone(before, notes(training_student=[(9, 9)]), {"student": [3, 6, 9]})
+    assert not redone(before, notes(training_head=[(1, 9)]), {"student": [3, 6, 9]})
+
+
+def test_ends_that_differ_are_found(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "run").mkdir(parents=True)
+        (tmp_path / name / "run" / "weights").write_bytes(b"1")
+        (tmp_path / name / "run" / "results.json").write_text(f'{{"seconds": {len(name)}.{name == "one":d}, "loss": 1}}')
+    assert differences(tmp_path / "one", tmp_path / "two") == []
+    (tmp_path / "one" / "run" / "weights").write_bytes(b"2")
+    (tmp_path / "one" / "run" / "results.json").write_text('{"loss": 2}')
+    (tmp_path / "two" / "run" / "more").touch()
+    assert differences(tmp_path / "one", tmp_path / "two") == [
+        "run/more is missing",
+        "run/results.json differs",
+        "run/weights differs",
+    ]
