@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,8 @@ def settings(cell: Cell, data: Path, work: Path) -> dict[str, Any]:
 
 def run_cell(cell: Cell, data: Path, work: Path, commit: str) -> str:
     """Train one cell in its own process, if its result is not there yet; a supervised run is needed itself too, as a teacher."""
-    if cell.result.is_file() and (cell.arm != "supervised" or (cell.run(work) / "results.json").is_file()):
+    known = cell.result.is_file()
+    if known and (cell.arm != "supervised" or (cell.run(work) / "results.json").is_file()):
         return f"{cell.family} {cell.arm} seed {cell.seed}: there already"
     file = cell.run(work).with_suffix(".toml")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -93,10 +95,11 @@ def run_cell(cell: Cell, data: Path, work: Path, commit: str) -> str:
     if done.returncode:
         return f"{cell.family} {cell.arm} seed {cell.seed}: FAILED\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     result = small(json.loads((cell.run(work) / "results.json").read_text()))
-    cell.result.parent.mkdir(parents=True, exist_ok=True)
-    cell.result.write_text(
-        json.dumps({"commit": commit, "family": cell.family, "arm": cell.arm, "seed": cell.seed} | result, indent=1) + "\n"
-    )
+    if not known:  # a teacher that was made again gives the numbers of another processor, not other ones to report
+        cell.result.parent.mkdir(parents=True, exist_ok=True)
+        cell.result.write_text(
+            json.dumps({"commit": commit, "family": cell.family, "arm": cell.arm, "seed": cell.seed} | result, indent=1) + "\n"
+        )
     return f"{cell.family} {cell.arm} seed {cell.seed}: test {100 * result['models']['student']['test']['accuracy']:.1f} %"
 
 
@@ -110,14 +113,19 @@ def small(results: dict[str, Any]) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    cells = [Cell(family, arm, seed) for family in arguments.families for seed in arguments.seeds for arm in ARMS]
-    # Every seed's supervised run teaches another seed, so these come first.
-    cells.sort(key=lambda cell: (arguments.families.index(cell.family), cell.arm != "supervised"))
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        first = [cell for cell in cells if cell.arm == "supervised"]
-        for group in (first, [cell for cell in cells if cell.arm != "supervised"]):
+        for group in groups(arguments.families, arguments.seeds):
             for line in pool.map(lambda cell: run_cell(cell, arguments.data, arguments.work, commit), group):
                 print(line, flush=True)
+
+
+def groups(families: list[str], seeds: list[int]) -> Iterator[list[Cell]]:
+    """Cells in the order in which they can run: a seed's others learn from the supervised run of the next seed."""
+    for family in families:
+        teachers = [Cell(family, "supervised", (seed + 1) % NUM_SEEDS) for seed in seeds]
+        own = [Cell(family, "supervised", seed) for seed in seeds]
+        yield list(dict.fromkeys([*teachers, *(cell for cell in own if not cell.result.is_file())]))
+        yield [Cell(family, arm, seed) for seed in seeds for arm in ARMS if arm != "supervised"]
 
 
 def table(arguments: argparse.Namespace) -> None:
