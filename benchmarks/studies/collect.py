@@ -1,13 +1,14 @@
 """docs/results.md, docs/results.json and their plots, from the results that studies left.
 
-    cp runs/studies/NAME/results.json benchmarks/studies/results/NAME.json      # after `picturebook compare`
-    python benchmarks/studies/collect.py
+    python benchmarks/studies/collect.py        # from the repository's root, after or during `picturebook compare`
 
-A study is one results.json of `picturebook compare`, or the ground study's one file a run. Nothing is typed in by hand.
+A study is a STUDY.toml beside this file with the records that its cells left in kept/, or the ground study's one file a run.
+Nothing is typed in by hand.
 """
 
 import json
-from collections.abc import Callable, Iterable
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -17,6 +18,8 @@ from ground import ARMS, FAMILIES, RESULTS
 from picturebook.report.study_content import CLAIM, ContrastRow
 from picturebook.report.study_plots import forest_plot
 from picturebook.statistics import paired_t
+from picturebook.study.command import compare
+from picturebook.types import Silence
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
@@ -87,6 +90,15 @@ def _commits(runs: Iterable[dict[str, Any]]) -> str:
     return ", ".join(sorted({run["commit"] for run in runs}))
 
 
+def studies() -> Iterator[dict[str, Any]]:
+    """Results of every study that has a record, seen as they stand."""
+    for path in sorted(HERE.glob("*.toml")):
+        settings = tomllib.loads(path.read_text())
+        if "arms" in settings and any(Path(settings["keep"]).rglob("*.json")):
+            compare(path.relative_to(Path.cwd()), reporter=Silence(), so_far=True)
+            yield json.loads((Path(settings["out"]) / "results.json").read_text())
+
+
 def page(arms: list[dict[str, Any]], contrasts: list[dict[str, Any]], plots: Callable[[str], str | None]) -> str:
     """docs/results.md."""
     lines = [INTRODUCTION]
@@ -124,8 +136,7 @@ def _contrast_line(one: dict[str, Any]) -> str:
 
 def main() -> None:
     arms, contrasts = ground()
-    for path in sorted((HERE / "results").glob("*.json")):
-        study = json.loads(path.read_text())
+    for study in studies():
         arms += [one for one in study["arms"] if one["mean"] is not None]
         contrasts += [one for one in study["contrasts"] if one["mean"] is not None]
     (DOCS / "results").mkdir(exist_ok=True)

@@ -1,6 +1,6 @@
 """What the field study's runs say beside their students: exits, neighbours, probes, words, captions; and its sanity levels.
 
-    python benchmarks/studies/field_levels.py runs/studies/field
+    python benchmarks/studies/field_levels.py benchmarks/studies/kept/field
 
 The levels were fixed before anything ran: Be Your Own Teacher's last exit at least supervised - 0.5 - half its interval; Noisy
 Student on a quarter of the labels at least its supervised start; DINO's linear probe at least 10 points over the same probe of
@@ -21,20 +21,19 @@ from scipy.stats import t
 Numbers = dict[str, dict[str, list[float]]]
 
 
-def read(study: Path) -> tuple[Numbers, dict[str, list[dict[str, Any]]], int]:
-    """Test accuracies by arm and model, what coca measured of its captions, and the number of classes."""
+def read(kept: Path) -> tuple[Numbers, dict[str, list[dict[str, Any]]], int]:
+    """From a study's records: test accuracies by arm and model, what coca measured of its captions, and the number of classes."""
     accuracies: Numbers = defaultdict(lambda: defaultdict(list))
     captions: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    classes = 0
-    for path in sorted(study.glob("*/seed*/results.json")):
-        arm, results = path.parts[-3], json.loads(path.read_text())
-        classes = len(json.loads((path.parent / "classes.json").read_text()))
-        for model, splits in results["models"].items():
+    labels = [label for path in (kept / "pictures").glob("*.json") for label in json.loads(path.read_text())["labels"]]
+    for path in sorted(kept.glob("runs/*/seed-*.json")):
+        arm, record = path.parent.name, json.loads(path.read_text())
+        for model, splits in record["models"].items():
             if "test" in splits:
                 accuracies[arm][model].append(100 * splits["test"]["accuracy"])
-        if "captions" in results:
-            captions[arm].append(results["captions"])
-    return accuracies, captions, classes
+        if record["captions"]:
+            captions[arm].append(record["captions"])
+    return accuracies, captions, len(set(labels))
 
 
 def half_interval(values: list[float]) -> float:
@@ -69,8 +68,8 @@ def levels(accuracies: Numbers, captions: dict[str, list[dict[str, Any]]], class
         yield "coca, captions", f"share a word {shared:.3f}, shuffled {shuffled:.3f}, p = {p:.4f}", shared > shuffled and p < 0.01
 
 
-def main(study: Path) -> None:
-    accuracies, captions, classes = read(study)
+def main(kept: Path) -> None:
+    accuracies, captions, classes = read(kept)
     print("| arm | model | test % | sd | n |\n|---|---|--:|--:|--:|")
     for arm, models in accuracies.items():
         for model, values in models.items():

@@ -162,6 +162,7 @@ def demo(
 def compare(
     study: Annotated[Path, typer.Argument(metavar="STUDY.toml")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs in their order, and run none.")] = False,
+    so_far: Annotated[bool, typer.Option("--so-far", help="Run none: the tables of what is finished.")] = False,
 ) -> None:
     """Run arms × seeds and compare them; the same command goes on with what is missing: `picturebook compare STUDY.toml`."""
     from picturebook.study.command import compare as compare_study
@@ -169,7 +170,7 @@ def compare(
 
     try:
         with Terminal() as terminal:
-            outcome = compare_study(study, reporter=terminal, dry_run=dry_run)
+            outcome = compare_study(study, reporter=terminal, dry_run=dry_run, so_far=so_far)
     except KeyboardInterrupt:
         typer.echo("Interrupted; nothing is lost. Go on with the same command.", err=True)
         raise typer.Exit(130) from None

@@ -12,6 +12,7 @@ from picturebook.statistics import Interval, holm, mcnemar, paired_bootstrap, pa
 from picturebook.study.answers import Answers, read_answers, worst_verdict
 from picturebook.study.budgets import student_budget, teacher_seconds
 from picturebook.study.cells import Cell, Plan
+from picturebook.study.running import NOT_RUN
 from picturebook.study.verdicts import control_arms, settled
 
 LEVEL = 0.05
@@ -79,7 +80,7 @@ def reading(row: ContrastRow, margin: float) -> str:
 
 def _arm(plan: Plan, name: str, failed: Mapping[Path, str]) -> Arm:
     planned = {seed: plan.cell(name, seed) for seed in plan.options.seeds}
-    lost = tuple((seed, failed[cell.folder]) for seed, cell in planned.items() if cell.folder in failed)
+    lost = tuple((seed, why) for seed, cell in planned.items() if (why := failed.get(cell.folder, NOT_RUN)) != NOT_RUN)
     cells = {seed: cell for seed, cell in planned.items() if cell.folder not in failed}
     answers = {seed: read_answers(cell) for seed, cell in cells.items()}
     if not answers:

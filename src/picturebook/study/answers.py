@@ -2,16 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from picturebook.errors import RunError
-from picturebook.runs import read_json
 from picturebook.study.cells import Cell
-from picturebook.types import UNLABELLED
-from picturebook.writing import read_npz
+from picturebook.study.records import STUDENT, read_record
 
 _BADNESS = {"PASS": 0, "WARN": 1, "FAIL": 3}
 
@@ -31,6 +28,8 @@ class Answers:
     """By stage."""
     audit: str | None
     """The teacher's verdict, where there was an audit."""
+    commit: str
+    """Of picturebook, when it was trained."""
 
     @property
     def accuracy(self) -> float:
@@ -48,36 +47,21 @@ def read_answers(cell: Cell) -> Answers:
     Raises:
         RunError: its predictions are missing or broken, or there were no labelled test pictures.
     """
-    results = read_json(cell.run.results)
-    stored = _predictions(cell)
-    if "test" not in results["models"]["student"] or "test_ids" not in stored:
+    record = read_record(cell)
+    if record.pictures is None or record.right is None or "test" not in record.models[STUDENT]:
         raise RunError(f"{cell.folder} has no labelled test pictures, and arms are compared on these: raise data.split.test.")
-    labelled = np.flatnonzero(stored["test_labels"] != UNLABELLED)
-    order = labelled[np.argsort(stored["test_ids"][labelled], kind="stable")]
-    labels = stored["test_labels"][order]
-    test = results["models"]["student"]["test"]
+    test = record.models[STUDENT]["test"]
     return Answers(
-        ids=stored["test_ids"][order],
-        labels=labels,
-        right=stored["test_logits"][order].argmax(axis=1) == labels,
-        groups=stored["test_groups"][order] if "test_groups" in stored else None,
+        ids=record.pictures.ids,
+        labels=record.pictures.labels,
+        right=record.right,
+        groups=record.pictures.groups,
         nll=test["nll"],
         ece=100.0 * test["ece"],
-        seconds=results["seconds"],
-        audit=_verdict(cell),
+        seconds=record.seconds,
+        audit=None if record.audit is None else str(record.audit["verdict"]),
+        commit=record.commit,
     )
-
-
-def _predictions(cell: Cell) -> dict[str, Any]:
-    path = cell.run.predictions
-    if not path.is_file():
-        raise RunError(f"{path} is missing, so pictures cannot be paired: remove {cell.folder} and compare again.")
-    return read_npz(path)
-
-
-def _verdict(cell: Cell) -> str | None:
-    path = cell.run.audit
-    return str(read_json(path)["verdict"]) if path.is_file() else None
 
 
 def worst_verdict(verdicts: Iterable[str | None]) -> str | None:

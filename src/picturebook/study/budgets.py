@@ -1,14 +1,11 @@
 """What a cell cost: the student's budget, which arms must share to be compared, and the teacher's, which is stated."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from picturebook.runs import read_json
 from picturebook.study.cells import Cell, Plan
+from picturebook.study.records import STUDENT, read_record
 
-STUDENT = "student"
-"""The stage in which every recipe trains its student."""
 _NOBODYS = ("decode", "evaluate")
 """Stages that are neither the student's nor the teacher's."""
 
@@ -44,15 +41,14 @@ class Budget:
 
 def student_budget(cell: Cell, plan: Plan) -> Budget:
     """The budget of a finished cell's student."""
-    options = cell.options
-    steps = max((line["step"] for line in cell.run.read_metrics() if line["stage"] == STUDENT), default=0)
+    options, record = cell.options, read_record(cell)
     return Budget(
-        steps=steps,
+        steps=record.steps,
         batch_size=options.train.batch_size,
         epochs=options.train.epochs,
         views=options.train.distinct_views,
         image_size=options.student.image_size,
-        parameters=read_json(cell.run.results)["parameters"],
+        parameters=record.parameters,
         optimizer=options.train.optimizer,
         augmentation=options.views.model_dump(mode="json"),
         trials=num_trials(cell.arm, plan),
@@ -70,12 +66,7 @@ def num_trials(arm: str, plan: Plan) -> int:
 
 def teacher_seconds(cell: Cell, plan: Plan) -> float:
     """Seconds that went into what the student learnt from: the run's own other stages, and all of the runs that it names."""
-    own = {name: seconds for name, seconds in _seconds(cell).items() if name not in (STUDENT, *_NOBODYS)}
+    own = {name: seconds for name, seconds in read_record(cell).seconds.items() if name not in (STUDENT, *_NOBODYS)}
     others = [teacher for teacher in plan.ordered([cell]) if teacher.folder != cell.folder]
-    named = [seconds for teacher in others for name, seconds in _seconds(teacher).items() if name not in _NOBODYS]
+    named = [sec for teacher in others for name, sec in read_record(teacher).seconds.items() if name not in _NOBODYS]
     return float(sum(own.values()) + sum(named))
-
-
-def _seconds(cell: Cell) -> Mapping[str, float]:
-    seconds: dict[str, float] = read_json(cell.run.results)["seconds"]
-    return seconds

@@ -28,6 +28,10 @@ class Cell:
     arm: str
     seed: int
     folder: Path
+    kept: Path
+    """Folder of the study's records."""
+    record: Path
+    """Its own record, once it is finished (`records`)."""
     options: RecipeOptions
     """Everything resolved."""
     needs: tuple[tuple[str, int], ...]
@@ -76,6 +80,11 @@ class Plan:
     """Name of the study's file, for messages."""
     tuned: Mapping[str, Values] = field(default_factory=dict)
     """Arm → values found by its trials, or inherited."""
+
+    @property
+    def kept(self) -> Path:
+        """Folder of the finished cells' records."""
+        return Path(self.options.keep or Path(self.options.out) / "kept")
 
     def folder(self, arm: str, seed: int) -> Path:
         """Where that cell's run lies."""
@@ -153,7 +162,8 @@ class Plan:
         if folds > 1:
             settings = merged(settings, {"data": {"split": {"fold": seed % folds}}})
         options = parse_options(settings, source=f"{self.source}, arm {arm}")
-        return Cell(name, arm, seed, folder, options, tuple(dict.fromkeys(places.needs)))
+        record = self.kept / folder.relative_to(self.options.out).with_name(f"{folder.name}.json")
+        return Cell(name, arm, seed, folder, self.kept, record, options, tuple(dict.fromkeys(places.needs)))
 
 
 def _folds(settings: Mapping[str, Any]) -> int:

@@ -5,6 +5,7 @@ OUT/
     runs/ARM/seed-N/        a run folder a cell; its settings and its process's words beside it (seed-N.toml, seed-N.log)
     tune/ARM/trial-N/       the same of each trial
     ledger.jsonl            one line a try: cell, commit, seconds, error
+    kept/                   a small record of each finished cell: with these the study goes on where run folders are gone
     results.json            contrasts, arms, trials: every number, every run
     report.html
 """
@@ -26,8 +27,9 @@ from picturebook.study.analysis import Arm, contrast_rows, gather
 from picturebook.study.cells import Cell, Plan, check_arms
 from picturebook.study.ledger import Ledger
 from picturebook.study.page import study_report
+from picturebook.study.records import refuse_other_settings
 from picturebook.study.results import results
-from picturebook.study.running import Cells, Runner, TrainProcesses
+from picturebook.study.running import NOT_RUN, Cells, Runner, TrainProcesses, WhatIsThere
 from picturebook.study.settings import load_study
 from picturebook.study.table import plan_table, study_tables, study_warnings
 from picturebook.study.tuning import Trial, plan_trials, tune
@@ -44,13 +46,16 @@ class Outcome:
     """A sentence where cells failed: to be told after the tables, with exit code 2."""
 
 
-def compare(path: Path, *, reporter: Reporter, dry_run: bool = False, runner: Runner | None = None) -> Outcome:
+def compare(
+    path: Path, *, reporter: Reporter, dry_run: bool = False, so_far: bool = False, runner: Runner | None = None
+) -> Outcome:
     """Run a study and tell what came out; what an earlier call finished is not run again.
 
     Args:
         path: STUDY.toml.
         reporter: told of every cell.
         dry_run: only list the cells, in their order.
+        so_far: run nothing: tell what came out of the cells that are finished.
         runner: trains a cell; by default `picturebook train` in a process of its own.
 
     Raises:
@@ -68,25 +73,33 @@ def compare(path: Path, *, reporter: Reporter, dry_run: bool = False, runner: Ru
     out = Path(options.out)
     _refuse_others(out)
     with sigterm_raises(), folder_held(out), disk_errors_told(out):
+        remove_leftovers(out)
+        write_atomically(out / "study.toml", tomlkit.dumps(options.model_dump(mode="json", exclude_none=True)).encode())
+        if so_far:
+            return _look(plan, trials)
         return _compare(plan, cells, trials, runner=runner, reporter=reporter)
+
+
+def _look(plan: Plan, trials: Mapping[str, list[Cell]]) -> Outcome:
+    nothing_runs = WhatIsThere()
+    plan, tried, _ = tune(plan, nothing_runs) if trials else (plan, [], {})
+    return _tell(plan, plan.cells(), nothing_runs.run(plan.cells()), tried)
 
 
 def _compare(
     plan: Plan, cells: list[Cell], trials: Mapping[str, list[Cell]], *, runner: Runner | None, reporter: Reporter
 ) -> Outcome:
     options, out = plan.options, Path(plan.options.out)
-    remove_leftovers(out)
-    write_atomically(out / "study.toml", tomlkit.dumps(options.model_dump(mode="json", exclude_none=True)).encode())
     threads = options.threads or max(1, (os.cpu_count() or 1) // options.processes)
     ledger = Ledger(out)
     machine = Cells(runner or TrainProcesses(threads=threads), options.processes, reporter, ledger)
     for cell in cells:
         if cell.arm not in (*options.tune.arms, *options.tune.inherit):  # theirs are not known yet
-            cell.refuse_other_settings()
+            refuse_other_settings(cell)
     plan, tried, lost = tune(plan, machine) if trials else (plan, [], {})
     cells = plan.cells()
     failed = machine.run(cells, given_up={cell.folder: lost[cell.arm] for cell in cells if cell.arm in lost})
-    return _tell(plan, cells, failed, tried, ledger)
+    return _tell(plan, cells, failed, tried)
 
 
 def _refuse_others(out: Path) -> None:
@@ -96,12 +109,12 @@ def _refuse_others(out: Path) -> None:
         raise RunError(f"{out} holds files but no study.toml: it is no study's folder; take another `out`.")
 
 
-def _tell(plan: Plan, cells: Sequence[Cell], failed: Mapping[Path, str], tried: Sequence[Trial], ledger: Ledger) -> Outcome:
+def _tell(plan: Plan, cells: Sequence[Cell], failed: Mapping[Path, str], tried: Sequence[Trial]) -> Outcome:
     arms = gather(plan, failed)
     contrasts = contrast_rows(plan, arms)
     rows = [arm.row for arm in arms.values()]
     warnings = study_warnings(rows, contrasts, len(plan.options.seeds))
-    _write(plan, arms, contrasts, tried, warnings, ledger)
+    _write(plan, arms, contrasts, tried, warnings)
     shown = study_tables(rows, contrasts, warnings, margin=plan.options.equivalence_margin)
     return Outcome(shown, _failure(cells, failed))
 
@@ -112,16 +125,15 @@ def _write(
     contrasts: Sequence[ContrastRow],
     tried: Sequence[Trial],
     warnings: Sequence[str],
-    ledger: Ledger,
 ) -> None:
     out, command = Path(plan.options.out), f"picturebook compare {plan.source}"
-    write_json(out / "results.json", results(plan, arms, contrasts, tried, command=command, ledger=ledger))
+    write_json(out / "results.json", results(plan, arms, contrasts, tried, command=command))
     report = study_report(plan, [arm.row for arm in arms.values()], contrasts, tried, warnings, command)
     write_atomically(out / "report.html", render_study(report).encode())
 
 
 def _failure(cells: Sequence[Cell], failed: Mapping[Path, str]) -> str | None:
-    lost = [cell for cell in cells if cell.folder in failed]
+    lost = [cell for cell in cells if failed.get(cell.folder, NOT_RUN) != NOT_RUN]
     if not lost:
         return None
     listed = "".join(f"\n  {cell.name}: {failed[cell.folder]}" for cell in lost)

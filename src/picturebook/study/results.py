@@ -8,7 +8,6 @@ from typing import Any
 from picturebook.report.study_content import ArmRow, ContrastRow
 from picturebook.study.analysis import Arm
 from picturebook.study.cells import Plan
-from picturebook.study.ledger import Ledger
 from picturebook.study.tuning import Trial
 
 
@@ -31,11 +30,10 @@ def results(
     trials: Sequence[Trial],
     *,
     command: str,
-    ledger: Ledger,
 ) -> dict[str, Any]:
     """Everything that was measured; accuracies, their differences and ECE in points."""
     named = labels(plan)
-    commits = {name: _commit(arm, ledger) for name, arm in arms.items()}
+    commits = {name: ", ".join(dict.fromkeys(each.commit for each in arm.answers.values())) for name, arm in arms.items()}
     return {
         "contrasts": [named | _contrast(row, commits) | {"command": command} for row in contrasts],
         "arms": [named | _arm(arm.row) | {"commit": commits[name]} for name, arm in arms.items()],
@@ -58,9 +56,3 @@ def _arm(row: ArmRow) -> dict[str, Any]:
     first = {"arm": row.name, "mean": row.mean, "sd": row.sd, "n": row.n, "seconds": row.seconds}
     rest = asdict(row)
     return first | {name: rest[name] for name in rest if name not in ("name", *first)}
-
-
-def _commit(arm: Arm, ledger: Ledger) -> str:
-    """The commits that its runs were trained at, as the ledger has them; "unknown" for a run that another call's ledger noted."""
-    noted = ledger.commits()
-    return ", ".join(dict.fromkeys(noted.get(cell.folder, "unknown") for cell in arm.cells.values()))

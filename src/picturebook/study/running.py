@@ -16,6 +16,7 @@ from picturebook.config import dump_options
 from picturebook.locking import wait_until_free
 from picturebook.study.cells import Cell
 from picturebook.study.ledger import Ledger
+from picturebook.study.records import keep_record, known, recorded, refuse_other_settings
 from picturebook.types import Reporter
 from picturebook.writing import write_atomically
 
@@ -31,6 +32,26 @@ class Runner(Protocol):
     def stop(self) -> None:
         """End what is being trained, so that it can be taken up again."""
         ...
+
+
+NOT_RUN = "it has not been run yet"
+
+
+@runtime_checkable
+class RunsCells(Protocol):
+    """What sees to it that cells are finished."""
+
+    def run(self, cells: Sequence[Cell], *, given_up: Mapping[Path, str] = MappingProxyType({})) -> dict[Path, str]:
+        """Folders of cells that are not, each with the reason."""
+        ...
+
+
+class WhatIsThere:
+    """Runs nothing."""
+
+    def run(self, cells: Sequence[Cell], *, given_up: Mapping[Path, str] = MappingProxyType({})) -> dict[Path, str]:
+        """Every cell that is not finished, as one that was not run yet."""
+        return {cell.folder: NOT_RUN for cell in cells if not known(cell)} | dict(given_up)
 
 
 class TrainProcesses:
@@ -97,9 +118,9 @@ class Cells:
         failed = dict(given_up)
         waiting = [cell for cell in cells if cell.folder not in failed]
         for cell in waiting:
-            cell.refuse_other_settings()
-        waiting = [cell for cell in waiting if not cell.run.finished]
+            refuse_other_settings(cell)
         by_key = {(cell.arm, cell.seed): cell for cell in cells if cell.folder.name.startswith("seed-")}
+        waiting = self._to_do(waiting, by_key)
         running: dict[Future[tuple[str | None, float]], Cell] = {}
         with self.reporter.stage("cells") as progress, ThreadPoolExecutor(self.processes) as pool:
             try:
@@ -114,6 +135,18 @@ class Cells:
                 self.runner.stop()
                 raise
         return failed
+
+    def _to_do(self, cells: Sequence[Cell], by_key: Mapping[tuple[str, int], Cell]) -> list[Cell]:
+        """Cells of which nothing is known yet, and runs of which the record alone is left but from which one of them learns."""
+        commits, wanted, needed = self.ledger.commits(), list[Cell](), set[Path]()
+        for cell in reversed(cells):
+            if cell.run.finished:
+                if not recorded(cell):
+                    keep_record(cell, commits.get(cell.folder, "unknown"))
+            elif cell.folder in needed or not recorded(cell):
+                wanted.append(cell)
+                needed |= {by_key[key].folder for key in cell.needs}
+        return wanted[::-1]
 
     def _start(
         self,
@@ -144,6 +177,8 @@ class Cells:
             error = "it ended without results"
         self.ledger.append(cell.folder, seconds=seconds, error=error)
         if error is None:
+            if not recorded(cell):  # what was made again for its students may differ in the last digits on another processor
+                keep_record(cell, self.ledger.commit)
             self.reporter.say(f"{cell.name}: finished in {seconds:.0f} s")
         else:
             failed[cell.folder] = error

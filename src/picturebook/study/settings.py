@@ -48,6 +48,9 @@ class StudyOptions(Options):
 
     out: str
     """Folder of the runs, the table and the report."""
+    keep: str | None = None
+    """Folder of the finished cells' records, small enough to be committed: with them the study goes on where the run folders are
+    gone. By default OUT/kept."""
     seeds: list[int] = Field(min_length=1)
     """One run an arm each. At least 5 for an estimate, 8 for a claim; no default, since each costs a run of every arm."""
     baseline: str | None = None

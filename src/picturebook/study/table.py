@@ -8,6 +8,7 @@ from rich.table import Table
 from picturebook.report.study_content import CLAIM, ArmRow, ContrastRow
 from picturebook.report.wording import UNMEASURED, duration
 from picturebook.study.cells import Cell
+from picturebook.study.records import known
 
 WARNING = "⚠"
 """Stands before everything that a reader must know before comparing."""
@@ -36,10 +37,10 @@ def plan_table(cells: Sequence[Cell], out: str) -> RenderableType:
     """What a study would run, in order."""
     table = Table("#", "run", "seed", "learns from", "folder", "state", title=f"study in {out}", title_justify="left")
     for number, cell in enumerate(cells, start=1):
-        state = "there" if cell.run.finished else "begun" if cell.run.settings.is_file() else "to do"
+        state = "there" if known(cell) else "begun" if cell.run.settings.is_file() else "to do"
         teachers = "; ".join(f"{arm}, seed {seed}" for arm, seed in cell.needs)
         table.add_row(str(number), cell.name, str(cell.seed), teachers, str(cell.folder), state)
-    return Group(table, f"{len(cells)} runs, {sum(not cell.run.finished for cell in cells)} of them to do.")
+    return Group(table, f"{len(cells)} runs, {sum(not known(cell) for cell in cells)} of them to do.")
 
 
 def points(value: float | None, digits: int = 1, *, sign: bool = False) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from picturebook.errors import OptionError
-from picturebook.runs import read_json
 from picturebook.study.cells import Cell, Plan
-from picturebook.study.running import Cells
+from picturebook.study.records import STUDENT, read_record
+from picturebook.study.running import RunsCells
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def plan_trials(plan: Plan) -> dict[str, list[Cell]]:
     return {arm: [plan.trial(arm, number, values) for number, values in enumerate(points)] for arm in _order(plan)}
 
 
-def tune(plan: Plan, cells: Cells) -> tuple[Plan, list[Trial], dict[str, str]]:
+def tune(plan: Plan, cells: RunsCells) -> tuple[Plan, list[Trial], dict[str, str]]:
     """Run the trials, arm after arm.
 
     Returns:
@@ -105,7 +105,7 @@ def _teachers(plan: Plan, arm: str) -> set[str]:
 def _score(cell: Cell, number: int, values: dict[str, Any], error: str | None) -> Trial:
     if error is not None:
         return Trial(cell.arm, number, values, None, None, error, chosen=False)
-    student = read_json(cell.run.results)["models"]["student"]
+    student = read_record(cell).models[STUDENT]
     if "val" not in student:
         raise OptionError("tune: these data have no labelled validation pictures to choose on: raise data.split.val.")
     return Trial(cell.arm, number, values, student["val"]["accuracy"], student["val"]["nll"], None, chosen=False)

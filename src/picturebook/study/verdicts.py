@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from picturebook.audit.verdict import Evidence, judge
-from picturebook.runs import read_json
 from picturebook.statistics import Interval
 from picturebook.study.answers import worst_verdict
 from picturebook.study.cells import Cell
+from picturebook.study.records import read_record
 
 CONTROLS = {"S1": "class_mean", "S2": "within_class_shuffle"}
 """The audit's name of a control → `targets.control`."""
@@ -41,9 +41,9 @@ def settled(cells: Mapping[int, Cell], controls: Mapping[str, Interval]) -> str 
 
 
 def _verdict(cell: Cell, controls: Mapping[str, Interval]) -> str | None:
-    if not cell.run.audit.is_file():
+    kept = read_record(cell).audit
+    if kept is None:
         return None
-    kept = read_json(cell.run.audit)
     if not controls or "evidence" not in kept:
         return str(kept["verdict"])
     verdict, _ = judge(Evidence(**kept["evidence"], controls=controls))
