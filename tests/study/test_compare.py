@@ -91,9 +91,7 @@ def test_other_settings_for_what_is_there_are_refused_before_anything_runs(write
     run(write())
     runner = Pretending(accuracy)
     arms = {**study()["arms"], "again": {"recipe": "born_again", "train.epochs": 9}}
-    with pytest.raises(
-        RunError, match=r"seed-0.json was kept of a run with other settings: train.epochs is 2 there and 9 here"
-    ):
+    with pytest.raises(RunError, match=r"seed-0.json was kept of a run with other settings: train.epochs is 2 there and 9 here"):
         run(write(arms=arms, seeds=[5, 0]), runner)
     assert runner.asked == []
 
