@@ -9,7 +9,8 @@ import typer
 
 from picturebook import __version__
 from picturebook.cost_commands import cache, plan
-from picturebook.errors import PicturebookError, RunError
+from picturebook.errors import InterruptionError, PicturebookError, RunError
+from picturebook.interruption import sigterm_abandons
 from picturebook.model_commands import export, predict, report
 
 app = typer.Typer(
@@ -277,12 +278,13 @@ def _print(value: Any, table: Any, as_json: bool) -> None:
 
 
 def main() -> None:
-    """Run a command; the user's mistakes are one sentence on stderr and exit code 2, being stopped by SIGTERM 75."""
-    if "--debug" in sys.argv[1:]:
-        app()
+    """Run a command; the user's mistakes are one sentence on stderr and exit code 2, SIGTERM ends it with 75 or 143."""
     try:
-        app()
-    except PicturebookError as error:
+        with sigterm_abandons():  # what can go on says so itself
+            app()
+    except (PicturebookError, InterruptionError) as error:
+        if "--debug" in sys.argv[1:] and isinstance(error, PicturebookError):
+            raise
         sentence = str(error).encode("utf-8", "backslashreplace").decode()  # names of files need not be UTF-8
         typer.echo(f"picturebook: {sentence}", err=True)
         sys.exit(error.exit_code)

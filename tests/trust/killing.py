@@ -18,7 +18,7 @@ from finished_work import Notes, redone
 from same_ends import differences
 from watching import Blow, FaultError, Watch
 
-from picturebook.errors import PicturebookError
+from picturebook.errors import InterruptionError, PicturebookError
 from picturebook.runs import RunFolder
 from picturebook.types import Reporter
 
@@ -122,7 +122,7 @@ def _be_child(work: Work, place: Path, notes: Path, blow: Blow | None, only: str
             work(place, watch)
             code = 0
             watch.note(events=dict(watch.counts))
-        except PicturebookError as error:
+        except (PicturebookError, InterruptionError) as error:
             watch.note(refused=str(error))
             code = error.exit_code
         except FaultError:

@@ -12,9 +12,9 @@ import pytest
 
 from picturebook.config import load_options, parse_options, run_recipe
 from picturebook.data import decoding
-from picturebook.engine import sigterm_raises
 from picturebook.errors import InterruptionError, PicturebookError, RunError
 from picturebook.export import export_run
+from picturebook.interruption import sigterm_raises
 from picturebook.recipes.stages import Stages
 from picturebook.study import command, ledger
 from picturebook.study.cells import Cell
@@ -129,7 +129,7 @@ class InThisProcess:
         with self.reporter.stage(f"cell {cell.name}"):
             try:
                 run_recipe(load_options(cell.file), resume=True, reporter=OfCell(cell.name, self))
-            except PicturebookError as error:
+            except (PicturebookError, InterruptionError) as error:
                 return str(error)
         return None
 
