@@ -2,8 +2,9 @@
 
 import json
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -12,6 +13,7 @@ from picturebook.cost_commands import cache, plan
 from picturebook.errors import InterruptionError, PicturebookError, RunError
 from picturebook.interruption import sigterm_abandons
 from picturebook.model_commands import export, predict, report
+from picturebook.redaction import without_secrets
 
 app = typer.Typer(
     name="picturebook",
@@ -282,9 +284,17 @@ def main() -> None:
     try:
         with sigterm_abandons():  # what can go on says so itself
             app()
-    except (PicturebookError, InterruptionError) as error:
-        if "--debug" in sys.argv[1:] and isinstance(error, PicturebookError):
-            raise
-        sentence = str(error).encode("utf-8", "backslashreplace").decode()  # names of files need not be UTF-8
-        typer.echo(f"picturebook: {sentence}", err=True)
-        sys.exit(error.exit_code)
+    except InterruptionError as error:
+        _end(f"picturebook: {error}", error.exit_code)
+    except PicturebookError as error:
+        if "--debug" in sys.argv[1:]:
+            _end(traceback.format_exc(), 1)
+        _end(f"picturebook: {error}", error.exit_code)
+    except Exception:  # ours: all of it is shown, but for the keys that libraries quote
+        _end(traceback.format_exc(), 1)
+
+
+def _end(told: str, code: int) -> NoReturn:
+    shown = without_secrets(told).encode("utf-8", "backslashreplace").decode()  # names of files need not be UTF-8
+    typer.echo(shown.rstrip(), err=True)
+    sys.exit(code)
