@@ -11,7 +11,6 @@ import pytest
 from command_line import CLASSES, CommandLine, contents, write_pictures, write_table
 from picturebook import __version__
 from picturebook.config import RECIPES, load_options
-from picturebook.errors import OptionError
 from picturebook.objectives import OBJECTIVES
 from picturebook.runs import read_json
 
@@ -46,9 +45,11 @@ def test_a_process_refuses_in_one_line_and_with_code_2(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_debug_lets_the_error_out_with_its_traceback(picturebook: CommandLine, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="There is no file "):
-        picturebook("--debug", "train", tmp_path / "RUN.toml")
+def test_debug_shows_the_errors_traceback(picturebook: CommandLine, tmp_path: Path) -> None:
+    answer = picturebook("--debug", "train", tmp_path / "RUN.toml")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("Traceback (most recent call last):\n")
+    assert answer.err.splitlines()[-1].startswith("picturebook.errors.OptionError: There is no file ")
 
 
 @pytest.mark.parametrize("statement", ["import picturebook", "from picturebook.cli import main; main()"])

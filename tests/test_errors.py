@@ -29,5 +29,5 @@ def test_names_may_come_from_any_iterable_even_an_empty_one() -> None:
 
 def test_every_error_is_a_picturebook_error() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert len(kinds) == 9
+    assert len(kinds) == 8
     assert all(issubclass(kind, PicturebookError) for kind in kinds)

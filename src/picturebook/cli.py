@@ -2,15 +2,18 @@
 
 import json
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from picturebook import __version__
 from picturebook.cost_commands import cache, plan
-from picturebook.errors import PicturebookError, RunError
+from picturebook.errors import InterruptionError, PicturebookError, RunError
+from picturebook.interruption import sigterm_abandons
 from picturebook.model_commands import export, predict, report
+from picturebook.redaction import without_secrets
 
 app = typer.Typer(
     name="picturebook",
@@ -278,12 +281,21 @@ def _print(value: Any, table: Any, as_json: bool) -> None:
 
 
 def main() -> None:
-    """Run a command; the user's mistakes are one sentence on stderr and exit code 2, being stopped by SIGTERM 75."""
-    if "--debug" in sys.argv[1:]:
-        app()
+    """Run a command; the user's mistakes are one sentence on stderr and exit code 2, SIGTERM ends it with 75 or 143."""
     try:
-        app()
+        with sigterm_abandons():  # what can go on says so itself
+            app()
+    except InterruptionError as error:
+        _end(f"picturebook: {error}", error.exit_code)
     except PicturebookError as error:
-        sentence = str(error).encode("utf-8", "backslashreplace").decode()  # names of files need not be UTF-8
-        typer.echo(f"picturebook: {sentence}", err=True)
-        sys.exit(error.exit_code)
+        if "--debug" in sys.argv[1:]:
+            _end(traceback.format_exc(), 1)
+        _end(f"picturebook: {error}", error.exit_code)
+    except Exception:  # ours: all of it is shown, but for the keys that libraries quote
+        _end(traceback.format_exc(), 1)
+
+
+def _end(told: str, code: int) -> NoReturn:
+    shown = without_secrets(told).encode("utf-8", "backslashreplace").decode()  # names of files need not be UTF-8
+    typer.echo(shown.rstrip(), err=True)
+    sys.exit(code)

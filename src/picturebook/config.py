@@ -15,8 +15,9 @@ import tomlkit
 
 from picturebook.audit import Audit
 from picturebook.data.texts import TextOptions
-from picturebook.engine import build_accelerator, check_trackers, finish_tracking, on_first_process, sigterm_raises
-from picturebook.errors import OptionError, PicturebookError, RunError, unknown_name
+from picturebook.engine import build_accelerator, check_trackers, finish_tracking, on_first_process
+from picturebook.errors import InterruptionError, OptionError, PicturebookError, RunError, unknown_name
+from picturebook.interruption import sigterm_raises
 from picturebook.locking import folder_held
 from picturebook.models.heads import HeadOptions
 from picturebook.options import apply_override, read_toml, validate
@@ -144,7 +145,7 @@ def run_recipe(
         try:
             stages = Stages(options, folder, accelerator, cache=cache_folder(options), text_column=column, reporter=reporter)
             recipe.run(stages, options)
-        except PicturebookError:
+        except (PicturebookError, InterruptionError):
             if accelerator.is_main_process:
                 folder.discard_if_untouched()
             raise

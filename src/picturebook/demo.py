@@ -21,6 +21,7 @@ from picturebook.data.openmoji import build_openmoji
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
 from picturebook.data.texts import TextOptions
+from picturebook.interruption import sigterm_raises
 from picturebook.models.packaged import IMAGE_PACKAGES, PACKAGE_PREFIX
 from picturebook.report import Arm, Attention, Curve, Report, write_report
 from picturebook.runs import RunFolder, read_json
@@ -51,7 +52,15 @@ def run_demo(out: Path, *, model: str, reporter: Reporter, epochs: int = 25, lim
         model: student and teacher's image encoder, a timm name; with weights that come in a package, these teach.
         epochs: of every training.
         limit: pictures a class, for a quick look; None takes all.
+
+    Raises:
+        InterruptionError: SIGTERM came; the same call goes on.
     """
+    with sigterm_raises():
+        return _run_demo(out, model=model, reporter=reporter, epochs=epochs, limit=limit)
+
+
+def _run_demo(out: Path, *, model: str, reporter: Reporter, epochs: int, limit: int | None) -> RenderableType:
     start = time.perf_counter()
     with reporter.stage("drawing pictures") as progress:
         data = build_openmoji(

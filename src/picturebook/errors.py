@@ -7,8 +7,10 @@
     ├── ModelError              an encoder, student or artefact cannot be found or does not fit
     ├── TrainingError           a training cannot go on: its loss is not finite, or it was started with other processes
     ├── StoreError              a stored array is missing, incomplete or belongs to something else
-    ├── RunError                a run folder exists, is missing or is half written
-    └── InterruptionError       exit code 75: stopped from outside, and can go on
+    └── RunError                a run folder exists, is missing or is half written
+
+    InterruptionError           exit code 75: stopped from outside, and can go on; no `except Exception` takes it for a failure
+    └── AbandonedError          exit code 143: stopped from outside, and begins anew
 
 A message says what was expected, what came, and what to do.
 """
@@ -52,11 +54,18 @@ class RunError(PicturebookError):
     """A run folder exists already, is missing or is half written."""
 
 
-class InterruptionError(PicturebookError):
-    """The work was stopped from outside; what was done is kept."""
+class InterruptionError(BaseException):
+    """The work was stopped from outside; what was done is kept. As with KeyboardInterrupt, nobody has made a mistake."""
 
     exit_code = 75
     """EX_TEMPFAIL of sysexits.h: try again later."""
+
+
+class AbandonedError(InterruptionError):
+    """The work was stopped from outside, and is whole or not there at all."""
+
+    exit_code = 143
+    """128 and SIGTERM's number, as shells say it."""
 
 
 def unknown_name(kind: str, name: str, names: Iterable[str]) -> str:

@@ -155,9 +155,13 @@ class RunFolder:
         """The first export that is not as it was written, in words; what was moved elsewhere is not looked for."""
         try:
             for kind, record in self.exports().items():
-                place = self.path / record["file"]
-                if place.exists() and (wrong := damage_by(record.get("checksums", {}), place.parent, thorough=True)):
-                    return f"the {kind} export in {place.parent} is damaged: {wrong}. Remove {place}, and export again."
+                place, sums = self.path / record["file"], record.get("checksums", {})
+                if not place.exists():  # of two files the other may be there
+                    sums = {name: one for name, one in sums.items() if (place.parent / name).exists()}
+                if wrong := damage_by(sums, place.parent, thorough=True):
+                    tops = sorted({place.parent / name.split("/")[0] for name in sums})
+                    left = " and ".join(str(top) for top in tops if top.exists())
+                    return f"the {kind} export in {place.parent} is damaged: {wrong}. Remove {left}, and export again."
         except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
             return f"{self.export} is not what export writes ({error}). Remove it, and export again."
         return None

@@ -74,9 +74,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
             os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's files are for nobody else; runs and caches are shared
             os.close(handle)
             yield new
-            _sync(new)
+            sync(new)
             new.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
         except BaseException:
             new.unlink(missing_ok=True)
             raise
@@ -94,7 +94,7 @@ def _umask() -> int:
     return umask
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Bring a file's content, or a folder's names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -107,8 +107,8 @@ def sync_folder(folder: Path) -> None:
     """Bring all that is in a folder to the disk."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(parent) / name)
-        _sync(Path(parent))
+            sync(Path(parent) / name)
+        sync(Path(parent))
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             if folder.exists():
                 folder.rename(old)
             new.rename(folder)
-            _sync(folder.parent)
+            sync(folder.parent)
     except OSError as error:
         raise _unwritable(folder, error) from error
 

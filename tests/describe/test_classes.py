@@ -18,7 +18,7 @@ import tiny_generators
 from picturebook.data.texts.descriptions import read_descriptions
 from picturebook.describe import describe, read_settings
 from picturebook.describe.endpoint import Waiting
-from picturebook.errors import DataError, ModelError, OptionError, StoreError
+from picturebook.errors import DataError, InterruptionError, ModelError, OptionError, StoreError
 from picturebook.types import Silence
 
 CLASSES = ("ant", "great_white", "owl", "zebra")
@@ -218,6 +218,21 @@ def test_an_interruption_loses_nothing(write: Write, loopback: Loopback, tmp_pat
     loopback.script = [GOOD]
     assert "4 of 4" in write()["written"]
     assert [line["class"] for line in lines(tmp_path)] == list(CLASSES)
+
+
+def test_sigterm_ends_it_with_what_is_done_and_the_same_command_goes_on(
+    write: Write, loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        loopback.script = [GOOD, (503, {}, b"")]
+        patch.setattr(Waiting, "before", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(InterruptionError, match="the same command goes on") as stopped:
+            write()
+    assert stopped.value.exit_code == 75
+    assert list(described(tmp_path)) == ["ant"]
+    loopback.script = [GOOD]
+    assert "4 of 4" in write()["written"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.json", "d.jsonl", "data"]
 
 
 def test_a_killed_process_loses_nothing_and_is_gone_on_with(write: Write, loopback: Loopback, tmp_path: Path) -> None:

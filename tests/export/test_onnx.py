@@ -16,7 +16,7 @@ import torch
 from command_line import CLASSES, CommandLine, contents
 from picturebook import __version__
 from picturebook.data.pictures import Pictures
-from picturebook.errors import DataError, ModelError
+from picturebook.errors import DataError, ModelError, RunError
 from picturebook.evaluate import Classifier, open_classifier
 from picturebook.export import command, export_run
 from picturebook.export.onnx_file import write_onnx
@@ -174,6 +174,43 @@ def test_int8_stands_beside_it_with_the_accuracy_of_both(picturebook: CommandLin
     assert "QuantizeLinear" in kinds[small.name] - kinds[whole.name]
     assert open_onnx(small).about == open_onnx(whole).about
     assert sorted(path.name for path in (run / "export").iterdir()) == ["student-int8.onnx", "student.onnx"]
+
+
+def test_an_int8_export_that_was_cut_off_between_its_files_is_made_whole_by_the_same_command(
+    picturebook: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(shutil.copytree(picturebook.exported, tmp_path / "run"))
+    whole = (run.exported / "student.onnx").rename(tmp_path / "whole.onnx")
+    monkeypatch.setattr(command, "write_onnx", lambda source, path: shutil.copyfile(whole, path))
+    monkeypatch.setattr(command, "write_int8", lambda exported, out, images, *, about: shutil.copyfile(exported, out))
+    named: list[str] = []
+    rename = Path.rename
+
+    def cut(path: Path, target: Path) -> Path:
+        if named:
+            raise KeyboardInterrupt
+        named.append(target.name)
+        return rename(path, target)
+
+    def export() -> list[str]:
+        export_run(run.path, to="onnx", int8=True, cache=picturebook.cache, reporter=Silence())
+        return sorted(path.name for path in run.exported.iterdir())
+
+    monkeypatch.setattr(Path, "rename", cut)
+    with pytest.raises(KeyboardInterrupt):
+        export()
+    monkeypatch.setattr(Path, "rename", rename)
+    assert [path.name for path in run.exported.iterdir()] == named == ["student-int8.onnx"]
+    assert run.export_damage() is None
+    assert export() == ["student-int8.onnx", "student.onnx"]
+    assert run.export_damage() is None
+
+    (run.exported / "student.onnx").unlink()
+    small = run.exported / named[0]
+    small.write_bytes(small.read_bytes()[:-1])
+    assert str(run.export_damage()).endswith(f"Remove {small}, and export again.")
+    with pytest.raises(RunError, match=r"student-int8\.onnx exists already"):
+        export()
 
 
 def test_a_run_without_validation_labels_keeps_the_plain_softmax_and_says_so(picturebook: CommandLine, tmp_path: Path) -> None:

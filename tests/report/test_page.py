@@ -1,3 +1,4 @@
+import errno
 import re
 from dataclasses import fields
 from html.parser import HTMLParser
@@ -125,10 +126,10 @@ def test_a_failure_leaves_the_older_file_as_it_was(tmp_path: Path, monkeypatch: 
     path.write_text("old", encoding="utf-8")
 
     def full(descriptor: int) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(RunError, match=r"cannot be written \(disk full\)"):
         write_report(report(), path)
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -42,5 +42,37 @@ def test_another_page_may_not_ask(client_of: ClientOf, apple: bytes, origin: str
     assert client_of("supervised").post("/api/predict", content=apple, headers=headers).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/", {}, 200),
+        ("GET", "/api/model", {}, 200),
+        ("GET", "/thumbnails/0", {"Origin": "http://evil.example"}, 403),
+        ("GET", "/static/", {}, 404),
+        ("GET", "/..%2f..%2fetc/passwd", {}, 404),
+        ("GET", "/thumbnails/..%2f..%2frun.toml", {}, 404),
+        ("OPTIONS", "/api/predict", {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}, 403),
+        ("OPTIONS", "/api/predict", {}, 405),
+        ("POST", "/api/predict", {}, 422),
+        ("GET", "/", {"Host": "evil.example"}, 421),
+    ],
+)
+def test_every_answer_is_for_this_servers_page_alone(
+    client_of: ClientOf, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = client_of("supervised").request(method, path, headers=headers)
+    assert answer.status_code == status
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert not any("unsafe" in sources or "*" in sources or "http" in sources for sources in policy.values())
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert answer.headers["cache-control"] == "no-store"
+    assert not any(name.startswith("access-control-") for name in answer.headers)  # no other site may read an answer
+    assert {"set-cookie", "server", "x-powered-by"}.isdisjoint(answer.headers)
+
+
 def test_addresses_are_told_from_names() -> None:
     assert [name for name in ("10.0.0.1", "::1", "localhost", "1.2.3", "") if is_address(name)] == ["10.0.0.1", "::1"]

@@ -12,8 +12,8 @@ from typing import Any
 
 from toy_world import CHUNK
 
-ASKED_AGAIN = ("evaluating", "writing", "auditing", "cells")
-"""What is asked again until its stage is left: numbers of models, which cost little."""
+ASKED_AGAIN = ("evaluating", "writing", "auditing", "cells", "comparing", "float32", "int8")
+"""What is asked again until its stage is left: numbers of models, which cost little; and an export, whole or not there."""
 
 
 @dataclass

@@ -18,7 +18,7 @@ from finished_work import Notes, redone
 from same_ends import differences
 from watching import Blow, FaultError, Watch
 
-from picturebook.errors import PicturebookError
+from picturebook.errors import InterruptionError, PicturebookError
 from picturebook.runs import RunFolder
 from picturebook.types import Reporter
 
@@ -55,10 +55,15 @@ class Trial:
     job: str
     stage: str
     kind: str
-    kills: int = 0
+    struck: list[str] = field(default_factory=list)
+    """The stage in which each blow fell."""
     by: list[str] = field(default_factory=list)
     """Each blow in words."""
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def kills(self) -> int:
+        return len(self.struck)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -122,7 +127,7 @@ def _be_child(work: Work, place: Path, notes: Path, blow: Blow | None, only: str
             work(place, watch)
             code = 0
             watch.note(events=dict(watch.counts))
-        except PicturebookError as error:
+        except (PicturebookError, InterruptionError) as error:
             watch.note(refused=str(error))
             code = error.exit_code
         except FaultError:
@@ -147,7 +152,7 @@ def strike(job: Job, stage: str, kind: str, place: Path, chance: random.Random) 
         notes = Notes.read(notes_file)
         if before is not None:
             trial.problems += redone(before, notes, job.epoch_ends)
-        trial.kills += bool(notes.struck)
+        trial.struck += [notes.struck] if notes.struck else []
         if code == 0:  # also where what the blow broke was of no consequence
             break
         if blow is None or code not in _codes(kind):
@@ -190,11 +195,8 @@ def truncate_last(place: Path, chance: random.Random) -> str:
 
 def summary(trials: list[Trial]) -> dict[str, Any]:
     """The table's numbers."""
-    stages: Counter[str] = Counter()
-    kinds: Counter[str] = Counter()
-    for trial in trials:
-        stages[trial.stage] += trial.kills
-        kinds[trial.kind] += trial.kills
+    stages = Counter(stage for trial in trials for stage in trial.struck)
+    kinds = Counter(trial.kind for trial in trials for _ in trial.struck)
     return {
         "kills": sum(stages.values()),
         "lost": sum(bool(trial.problems) for trial in trials),

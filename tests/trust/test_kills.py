@@ -1,25 +1,26 @@
 """Runs are killed at random moments and end as if nothing had been; the long form is benchmarks/trust/kills.py."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from finished_work import Notes, redone
-from kill_plan import STAGES, plan, trials
+from kill_plan import EXPORTS, LONG_NUM, LONG_SEEDS, STAGES, jobs_with, plan, trials
 from killing import KINDS
 from same_ends import differences
 from toy_world import make_units_small
 
 SHORT = [
-    ("decode", "SIGKILL"),
-    ("decode", "power cut"),
-    ("encode", "SIGTERM"),
-    ("train", "SIGKILL"),
-    ("train", "power cut"),
-    ("label", "exception"),
-    ("evaluate", "power cut"),
-    ("export", "disk error"),
-    ("export", "SIGKILL"),
-    ("compare", "SIGKILL"),
+    ("decode", "SIGKILL", "classifier"),
+    ("decode", "power cut", "classifier"),
+    ("encode", "SIGTERM", "bank"),
+    ("train", "SIGKILL", "classifier"),
+    ("train", "power cut", "classifier"),
+    ("label", "exception", "classifier"),
+    ("evaluate", "power cut", "classifier"),
+    ("export", "disk error", "export timm"),
+    ("export", "SIGKILL", "export hub"),
+    ("compare", "SIGKILL", "compare"),
 ]
 
 
@@ -27,17 +28,27 @@ def test_whatever_kills_a_run_it_ends_as_if_nothing_had_been_and_nothing_finishe
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_units_small(monkeypatch)
-    done = list(trials(tmp_path, SHORT, seed=3, modes=("classifier",)))
+    done = list(trials(tmp_path, SHORT, seed=3))
     assert [problem for trial in done for problem in trial.problems] == []
     assert sum(trial.kills for trial in done) >= 10
-    assert {stage for stage, _ in SHORT} == set(STAGES)
-    assert {kind for _, kind in SHORT} == set(KINDS)
+    assert {stage for stage, _, _ in SHORT} == set(STAGES)
+    assert {kind for _, kind, _ in SHORT} == set(KINDS)
 
 
-def test_the_long_form_has_every_stage_and_every_kind_ten_times() -> None:
-    chosen = plan(105, seed=0)
-    assert all(sum(stage == one for stage, _ in chosen) >= 10 for one in STAGES)
-    assert all(sum(kind == one for _, kind in chosen) >= 10 for one in KINDS)
+def test_the_long_form_has_every_stage_and_every_kind_ten_times_in_every_job() -> None:
+    by_seed = [plan(LONG_NUM, seed) for seed in LONG_SEEDS]
+    for chosen in by_seed:
+        assert min(Counter(stage for stage, _, _ in chosen).values()) >= 10
+        assert min(Counter(kind for _, kind, _ in chosen).values()) >= 10
+    both = [trial for chosen in by_seed for trial in chosen]
+    assert len(both) >= 200
+    assert {stage for stage, _, _ in both} == set(STAGES)
+    assert {kind for _, kind, _ in both} == set(KINDS)
+    assert Counter(job for stage, _, job in both if stage == "export") == dict.fromkeys(EXPORTS, 10)
+    assert all(job in jobs_with(stage) for stage, _, job in both)
+    for stage in STAGES:
+        assert {job for one, _, job in both if one == stage} == set(jobs_with(stage))
+        assert {kind for one, kind, _ in both if one == stage} == set(KINDS)
 
 
 # ---- the judges can say no --------------------------------------------------------------------------------------------------

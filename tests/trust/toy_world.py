@@ -12,9 +12,9 @@ import pytest
 
 from picturebook.config import load_options, parse_options, run_recipe
 from picturebook.data import decoding
-from picturebook.engine import sigterm_raises
 from picturebook.errors import InterruptionError, PicturebookError, RunError
 from picturebook.export import export_run
+from picturebook.interruption import sigterm_raises
 from picturebook.recipes.stages import Stages
 from picturebook.study import command, ledger
 from picturebook.study.cells import Cell
@@ -97,11 +97,13 @@ class World:
         """Export the finished run PLACE/run, unless an earlier try did; what is damaged is made again."""
         with sigterm_raises(), reporter.stage("exporting"):
             run = run_recipe(parse_options(self.settings(place, "classifier"), source="the harness"), resume=True)
-            target = run.exported / to
-            if run.export_damage() or (target.exists() and to not in run.exports()):
-                shutil.rmtree(target)
+            kind, int8 = ("onnx", True) if to == "int8" else (to, False)
+            names = {"onnx": ["student.onnx"], "int8": ["student.onnx", "student-int8.onnx"]}.get(to, [to])
+            target, *beside = [run.exported / name for name in names]
+            if run.export_damage() or (kind not in run.exports() and any(path.exists() for path in (target, *beside))):
+                shutil.rmtree(run.exported)  # as the sentence says
             if not target.exists():
-                export_run(run.path, to=to, cache=place / "cache", reporter=reporter)
+                export_run(run.path, to=kind, int8=int8, cache=place / "cache", reporter=reporter)
 
     def compare(self, place: Path, reporter: Reporter) -> None:
         """Run the study PLACE/study, going on with what is there."""
@@ -129,7 +131,7 @@ class InThisProcess:
         with self.reporter.stage(f"cell {cell.name}"):
             try:
                 run_recipe(load_options(cell.file), resume=True, reporter=OfCell(cell.name, self))
-            except PicturebookError as error:
+            except (PicturebookError, InterruptionError) as error:
                 return str(error)
         return None
 

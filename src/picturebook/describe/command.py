@@ -16,6 +16,7 @@ from picturebook.describe.endpoint import URL_VARIABLES, Endpoint, Server, Waiti
 from picturebook.describe.records import Records, strangers
 from picturebook.describe.settings import DescribeOptions
 from picturebook.errors import DataError, OptionError
+from picturebook.interruption import sigterm_raises
 from picturebook.models.captioners import load_captioner
 from picturebook.models.language_models import load_language_model
 from picturebook.options import apply_override, validate
@@ -71,11 +72,13 @@ def describe(
         DataError, TextError: the data cannot be read.
         StoreError: the file is of another task, model or prompt, or is written by another process.
         ModelError: the model or the endpoint cannot be used, or failed too often in a row; what is done is kept.
+        InterruptionError: SIGTERM came; what is done is kept.
     """
-    table = read_table(options.data, to_train=False)
-    if options.task == "captions":
-        return _describe_pictures(options, table, reporter)
-    return _describe_classes(options, table, reporter, _find_server(options, environment), waiting)
+    with sigterm_raises():
+        table = read_table(options.data, to_train=False)
+        if options.task == "captions":
+            return _describe_pictures(options, table, reporter)
+        return _describe_classes(options, table, reporter, _find_server(options, environment), waiting)
 
 
 def _describe_pictures(options: DescribeOptions, table: Table, reporter: Reporter) -> dict[str, str]:

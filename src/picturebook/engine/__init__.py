@@ -1,7 +1,6 @@
 """The one loop, and what it needs of the machine."""
 
 from picturebook.engine.devices import build_accelerator, first_process_values, has_cpu_bf16, on_first_process
-from picturebook.engine.interruption import sigterm_raises
 from picturebook.engine.loop import train
 from picturebook.engine.optimization import TrainOptions, build_optimizer, cosine_between, learning_rate
 from picturebook.engine.tracking import Tracker, check_trackers, finish_tracking
@@ -21,6 +20,5 @@ __all__ = [
     "has_cpu_bf16",
     "learning_rate",
     "on_first_process",
-    "sigterm_raises",
     "train",
 ]

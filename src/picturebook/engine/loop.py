@@ -14,11 +14,11 @@ from accelerate.utils import broadcast
 
 from picturebook.engine.checkpoints import Best, State, load_state, save_state
 from picturebook.engine.epoch_log import EpochLog, ends_epoch
-from picturebook.engine.interruption import sigterm_noted
 from picturebook.engine.optimization import build_optimizer
 from picturebook.engine.stepping import Stepper
 from picturebook.engine.tracking import start_tracking
 from picturebook.engine.training import Training
+from picturebook.interruption import sigterm_noted
 from picturebook.runs import RunFolder
 
 

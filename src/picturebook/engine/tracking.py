@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from picturebook.engine.devices import on_first_process
 from picturebook.errors import OptionError, RunError
+from picturebook.redaction import without_secrets
 from picturebook.runs import RunFolder
 
 Tracker = Literal["tensorboard", "wandb", "mlflow"]
@@ -68,9 +69,10 @@ def _start(accelerator: Accelerator, run: RunFolder) -> None:
         accelerator.trackers.clear()
         shutil.rmtree(run.tracking, ignore_errors=True)  # so that a run refused before its first stage leaves nothing behind
         raise RunError(
-            f"A tracker of track = {[str(name) for name in accelerator.log_with]} cannot be started ({error}). Set it up as its "
-            "documentation says, or leave it out: metrics.jsonl holds the same numbers."
-        ) from error
+            f"A tracker of track = {[str(name) for name in accelerator.log_with]} cannot be started "
+            f"({without_secrets(str(error))}). Set it up as its documentation says, or leave it out: metrics.jsonl holds the "
+            "same numbers."
+        ) from None
 
 
 def _flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, int | float | str | bool]]:

@@ -23,7 +23,7 @@ from picturebook.predict import as_utf8
 from picturebook.predict.onnx_model import ENDING, OnnxModel, open_onnx
 from picturebook.report.wording import interval, percent
 from picturebook.types import UNLABELLED, Reporter
-from picturebook.writing import checksums_below, sync_folder, write_json
+from picturebook.writing import checksum, checksums_below, sync_folder, write_json
 
 KINDS = ("onnx", "timm", "hub")
 
@@ -108,7 +108,9 @@ def _export_folder(source: Source, target: Path, kind: str, write: Callable[[Sou
 def _export_onnx(source: Source, target: Path, *, int8: bool, cache: Path, reporter: Reporter) -> Exported:
     smaller = target.with_name(f"{target.stem}-int8{ENDING}")
     targets = (target, smaller) if int8 else (target,)
-    check_free(*targets)
+    check_free(target)
+    if int8 and not _is_cut_off(source, target, smaller):
+        check_free(smaller)
     pictures = open_pictures(source, cache=cache, reporter=reporter)
     with workplace(target) as work:
         file = work / "new.onnx"
@@ -131,10 +133,18 @@ def _export_onnx(source: Source, target: Path, *, int8: bool, cache: Path, repor
         sync_folder(work)
         sums = checksums_below(file, target.name) | (checksums_below(quantised, smaller.name) if int8 else {})
         _keep(source, "onnx", record | {"checksums": sums})
-        file.rename(target)
         if int8:
             quantised.rename(smaller)
+        file.rename(target)  # last: what an export that was cut off left is then known by what is missing
     return Exported(targets, record, told)
+
+
+def _is_cut_off(source: Source, target: Path, smaller: Path) -> bool:
+    """Whether the int8 file is what an earlier export to this place left before it could name the other one."""
+    record = source.run.exports().get("onnx")
+    if target.exists() or not smaller.is_file() or not isinstance(record, dict) or record.get("file") != _name(source, target):
+        return False
+    return bool((record.get("checksums") or {}).get(smaller.name) == checksum(smaller))
 
 
 def _quantise(

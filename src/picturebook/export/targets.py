@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from picturebook.errors import RunError
-from picturebook.writing import UNFINISHED, remove_leftovers
+from picturebook.writing import UNFINISHED, remove_leftovers, sync
 
 
 def check_free(*targets: Path) -> None:
@@ -34,6 +34,7 @@ def workplace(target: Path) -> Iterator[Path]:
         remove_leftovers(target.parent, of=glob.escape(target.name))
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=UNFINISHED) as work:
             yield Path(work)
+            sync(target.parent)  # the new names
     except OSError as error:
         raise RunError(
             f"{target} cannot be written ({error.strerror or error}): name another place with --out, or mend this one."

@@ -1,8 +1,6 @@
 """The page: one HTML file that needs nothing else, neither network nor script."""
 
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ from picturebook.report import attention, plots, wording
 from picturebook.report.content import Arm, Curve, Report
 from picturebook.report.document import render_document
 from picturebook.report.svg import SERIES_LIGHT
+from picturebook.writing import write_atomically
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -20,27 +19,13 @@ def write_report(report: Report, path: Path) -> None:
     are made, and the file appears whole or not at all.
 
     Raises:
-        RunError: `path` is a folder.
+        RunError: `path` is a folder, or cannot be written.
     """
     if path.is_dir():
         raise RunError(
             f"Expected a file name for the report, got the folder {path}: name a file in it, such as {path / 'report.html'}."
         )
-    page = render_page(report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        unfinished = Path(file.name)
-        try:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            unfinished.unlink()
-            raise
-    unfinished.chmod(0o644)  # temporary files start private, and reports are passed on
-    unfinished.replace(path)
+    write_atomically(path, render_page(report).encode())
 
 
 def render_page(report: Report) -> str:

@@ -5,7 +5,8 @@ import socket
 from importlib.util import find_spec
 from pathlib import Path
 
-from picturebook.errors import OptionError
+from picturebook.errors import InterruptionError, OptionError
+from picturebook.interruption import sigterm_raises
 from picturebook.types import Reporter
 
 _PLACES = 16
@@ -15,7 +16,7 @@ _SECONDS = 30.0
 
 
 def serve(run: Path, *, host: str, port: int, max_mb: int, cache: Path, reporter: Reporter) -> None:
-    """Serve a run's page until Ctrl-C.
+    """Serve a run's page until Ctrl-C or SIGTERM.
 
     Args:
         run: a finished run, or a student folder.
@@ -62,8 +63,9 @@ def serve(run: Path, *, host: str, port: int, max_mb: int, cache: Path, reporter
             timeout_graceful_shutdown=5,
         )
         try:
-            uvicorn.Server(settings).run(sockets=[listener])
-        except KeyboardInterrupt:
+            with sigterm_raises():
+                uvicorn.Server(settings).run(sockets=[listener])  # ends what is being answered, then passes the signal on
+        except (KeyboardInterrupt, InterruptionError):
             reporter.say("Stopped.")
 
 

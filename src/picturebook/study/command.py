@@ -18,8 +18,8 @@ from pathlib import Path
 import tomlkit
 from rich.console import RenderableType
 
-from picturebook.engine import sigterm_raises
 from picturebook.errors import RunError
+from picturebook.interruption import sigterm_raises
 from picturebook.locking import LOCK, folder_held
 from picturebook.report import render_study
 from picturebook.report.study_content import ContrastRow

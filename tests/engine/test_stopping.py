@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 from lines import Line, Numbers, run, training, weights
 
-from picturebook.engine import sigterm_raises
-from picturebook.engine.interruption import sigterm_noted
 from picturebook.errors import InterruptionError
 from picturebook.runs import RunFolder
 
@@ -27,24 +25,3 @@ def test_sigterm_ends_a_training_after_its_step_and_nothing_of_it_is_lost(tmp_pa
     assert weights(resumed) == weights(straight)
     ours, theirs = (RunFolder(tmp_path / name).read_metrics() for name in ("run", "straight"))
     assert [{**line, "images_per_second": 0} for line in ours] == [{**line, "images_per_second": 0} for line in theirs]
-
-
-def test_sigterm_raises_where_no_step_is_under_way() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(InterruptionError), sigterm_raises():
-        terminate()
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_sigterm_is_noted_and_counts_at_the_end_of_the_block() -> None:
-    seen: list[bool] = []
-
-    def block() -> None:
-        with sigterm_noted() as came:
-            seen.append(came())
-            terminate()
-            seen.append(came())
-
-    with pytest.raises(InterruptionError):
-        block()
-    assert seen == [False, True]
