@@ -262,6 +262,13 @@ def test_list_recipes_objectives_and_texts(picturebook: CommandLine) -> None:
         assert {line.split()[0] for line in plain} == expected
 
 
+def test_list_settings_has_those_of_every_recipe(picturebook: CommandLine) -> None:
+    listed = strict_json(picturebook("list", "settings", "--json").out)
+    for name, recipe in RECIPES.items():
+        assert set(recipe.options.model_fields) <= {path.split(".")[0] for path in listed}, name
+    assert {"captioner.length", "loss.alignment.weight", "teacher.head.mode"} <= set(listed)
+
+
 def test_list_models_takes_a_pattern(picturebook: CommandLine) -> None:
     assert picturebook("list", "models", "resnet1[04]t").out.split() == ["resnet10t", "resnet14t"]
     own = picturebook("list", "models", "wide_resnet28_4").out.split(maxsplit=1)
