@@ -7,7 +7,6 @@ from picturebook.config import RECIPES
 from picturebook.errors import OptionError, unknown_name
 from picturebook.options import Options
 
-
 _SHOWN = ("clip", "supervised", "be_your_own_teacher", "dino", "distil", "born_again", "image_text")
 """Recipes whose defaults are shown where recipes differ, the last one first."""
 

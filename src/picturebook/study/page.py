@@ -26,7 +26,6 @@ def study_report(
     contrasts: Sequence[ContrastRow],
     trials: Sequence[Trial],
     warnings: Sequence[str],
-    command: str,
 ) -> StudyReport:
     """The page's content."""
     options, named = plan.options, labels(plan)
@@ -46,7 +45,7 @@ def study_report(
         margin=options.equivalence_margin,
         trials=tuple(_trial(trial) for trial in trials),
         setting=tuple(setting.items()),
-        commands=(command, f"picturebook train {first} --set out=runs/again"),
+        commands=(plan.command, f"picturebook train {first} --set out=runs/again"),
         notes=NOTES,
     )
 

@@ -30,11 +30,10 @@ def results(
     contrasts: Sequence[ContrastRow],
     trials: Sequence[Trial],
     *,
-    command: str,
     ledger: Ledger,
 ) -> dict[str, Any]:
     """Everything that was measured; accuracies, their differences and ECE in points."""
-    named = labels(plan)
+    named, command = labels(plan), plan.command
     commits = {name: _commit(arm, ledger) for name, arm in arms.items()}
     return {
         "contrasts": [named | _contrast(row, commits) | {"command": command} for row in contrasts],
