@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
+from scipy.special import softmax
 
+from picturebook.calibration import fit_temperature
 from picturebook.errors import RunError
 from picturebook.runs import read_json
 from picturebook.study.cells import Cell
@@ -22,6 +24,12 @@ class Answers:
 
     ids: Int64[np.ndarray, " n"]
     labels: Int64[np.ndarray, " n"]
+    predictions: Int64[np.ndarray, " n"]
+    certainty: Float64[np.ndarray, " n"]
+    """Probability of the prediction, in [0, 1]."""
+    calibrated: Float64[np.ndarray, " n"] | None
+    """The same with the temperature that was fitted on the validation pictures; None where there were none with a label."""
+    temperature: float | None
     right: Bool[np.ndarray, " n"]
     groups: np.ndarray | None
     """Group names [n], where the data have groups."""
@@ -56,10 +64,16 @@ def read_answers(cell: Cell) -> Answers:
     order = labelled[np.argsort(stored["test_ids"][labelled], kind="stable")]
     labels = stored["test_labels"][order]
     test = results["models"]["student"]["test"]
+    logits = stored["test_logits"][order].astype(np.float64)
+    predictions, temperature = logits.argmax(axis=1), _temperature(stored)
     return Answers(
         ids=stored["test_ids"][order],
         labels=labels,
-        right=stored["test_logits"][order].argmax(axis=1) == labels,
+        predictions=predictions,
+        certainty=softmax(logits, axis=1).max(axis=1),
+        calibrated=None if temperature is None else softmax(logits / temperature, axis=1).max(axis=1),
+        temperature=temperature,
+        right=predictions == labels,
         groups=stored["test_groups"][order] if "test_groups" in stored else None,
         nll=test["nll"],
         ece=100.0 * test["ece"],
@@ -73,6 +87,12 @@ def _predictions(cell: Cell) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{path} is missing, so pictures cannot be paired: remove {cell.folder} and compare again.")
     return read_npz(path)
+
+
+def _temperature(stored: dict[str, Any]) -> float | None:
+    labels = stored.get("val_labels", np.empty(0, np.int64))
+    inside = labels != UNLABELLED
+    return fit_temperature(stored["val_logits"][inside], labels[inside]) if inside.any() else None
 
 
 def _verdict(cell: Cell) -> str | None:

@@ -25,6 +25,7 @@ from picturebook.report import render_study
 from picturebook.report.study_content import ContrastRow
 from picturebook.study.analysis import Arm, contrast_rows, gather
 from picturebook.study.cells import Cell, Plan, check_arms
+from picturebook.study.details import study_details
 from picturebook.study.ledger import Ledger
 from picturebook.study.page import study_report
 from picturebook.study.results import results
@@ -125,7 +126,8 @@ def _write(
     out = Path(plan.options.out)
     record = results(plan, arms, contrasts, tried, ledger=ledger)
     write_json(out / "results.json", record)
-    report = study_report(plan, [arm.row for arm in arms.values()], contrasts, tried, warnings)
+    rows = [arm.row for arm in arms.values()]
+    report = study_report(plan, rows, contrasts, tried, warnings, study_details(plan, arms))
     write_atomically(out / "report.html", render_study(report).encode())
     return record
 
