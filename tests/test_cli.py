@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from command_line import CLASSES, CommandLine, contents, write_pictures, write_table
 from picturebook import __version__
+from picturebook.cli import app
 from picturebook.config import RECIPES, load_options
 from picturebook.objectives import OBJECTIVES
 from picturebook.runs import read_json
+
+COMMANDS = [
+    f"{name} {part}" if isinstance(command, typer.core.TyperGroup) else name
+    for name, command in typer.main.get_command(app).commands.items()
+    for part in getattr(command, "commands", [""])
+]
 
 
 def process(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -70,37 +78,11 @@ print("loaded:", sorted(heavy & sys.modules.keys()))
 
 def test_every_command_has_help(picturebook: CommandLine) -> None:
     listing = picturebook("--help").out
-    for command in ("train", "evaluate", "predict", "inspect", "init", "list", "demo"):
-        assert command in listing
-        answer = picturebook(command, "--help")
+    for command in COMMANDS:
+        assert command.split()[0] in listing
+        answer = picturebook(*command.split(), "--help")
         assert (answer.code, answer.err) == (0, "")
-        assert f"picturebook {command}" in answer.out
-
-
-def test_every_commands_help_shows_an_example(picturebook: CommandLine) -> None:
-    for command in (
-        "train",
-        "evaluate",
-        "predict",
-        "inspect",
-        "init",
-        "list",
-        "demo",
-        "audit",
-        "compare",
-        "export",
-        "report",
-        "plan",
-    ):
-        help_text = " ".join(picturebook(command, "--help").out.split())
-        assert f"`picturebook {command} " in help_text
-
-
-def test_seed_and_device_are_settings_too(picturebook: CommandLine, tmp_path: Path) -> None:
-    words = (picturebook.run_file, "--seed", 3, "--device", "cpu", "--set", f"out={(tmp_path / 'run').as_posix()}")
-    assert picturebook("train", *words).code == 0
-    options = load_options(tmp_path / "run" / "run.toml")
-    assert (options.seed, options.device) == (3, "cpu")
+        assert f"`picturebook {command}" in " ".join(answer.out.split()), "an example"
 
 
 def test_nothing_at_all_shows_the_help(picturebook: CommandLine) -> None:
@@ -261,6 +243,13 @@ def test_list_recipes_objectives_and_texts(picturebook: CommandLine) -> None:
         assert all(listed.values()), f"a name of {what} has no word about it"
         plain = picturebook("list", what).out.splitlines()
         assert {line.split()[0] for line in plain} == expected
+
+
+def test_list_settings_has_those_of_every_recipe(picturebook: CommandLine) -> None:
+    listed = strict_json(picturebook("list", "settings", "--json").out)
+    for name, recipe in RECIPES.items():
+        assert set(recipe.options.model_fields) <= {path.split(".")[0] for path in listed}, name
+    assert {"captioner.length", "loss.alignment.weight", "teacher.head.mode"} <= set(listed)
 
 
 def test_list_models_takes_a_pattern(picturebook: CommandLine) -> None:

@@ -1,16 +1,18 @@
-"""Where the words of an image-text teacher look in a picture."""
+"""Where the words of an image-text teacher look in a picture, and where a student looks."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
+from torch import Tensor
 
 from picturebook.data.loaders import evaluation_batches
 from picturebook.data.pictures import Pictures
 from picturebook.data.texts import TextOptions, class_texts, own_texts
 from picturebook.errors import ModelError
+from picturebook.models.image_encoders import ImageEncoder
 from picturebook.models.saved_teacher import load_teacher
 from picturebook.models.text_encoders import load_text_encoder
 from picturebook.stores.texts import encode_queries
@@ -76,3 +78,27 @@ def look(
         words = " ".join(asking[place] if asking else texts[prediction])
         answers.append(WordsInPicture(row, words, weights / weights.sum(), prediction, float(probs[place, prediction])))
     return answers
+
+
+def student_looks(
+    encoder: ImageEncoder, images: Float[Tensor, "batch 3 _ _"], classes: Int64[Tensor, " batch"]
+) -> tuple[Float[np.ndarray, "batch rows columns"] | None, str]:
+    """What in the student's last map speaks for a class (class activation).
+
+    Args:
+        encoder: the student.
+        images: RGB in [0, 1], where the student is.
+        classes: one a picture, whose reasons are asked for.
+
+    Returns:
+        Shares of the places, at least 0; each map sums to 1, or is 0 throughout where no place speaks for its class. Or None, and
+        why this student has no such maps.
+    """
+    if encoder.grid == (1, 1):
+        return None, f"the last map of {encoder.architecture} at {encoder.image_size} pixels has one place alone."
+    evidence = encoder.class_activation(images, classes).double().cpu().numpy()
+    if not evidence.any():
+        return None, f"the classifier of {encoder.architecture} reads a token of its own, in which the places are mixed."
+    maps = evidence.clip(min=0)
+    totals = maps.sum(axis=(1, 2), keepdims=True)
+    return np.divide(maps, totals, out=np.zeros_like(maps), where=totals > 0), ""

@@ -7,6 +7,9 @@ from picturebook.config import RECIPES
 from picturebook.errors import OptionError, unknown_name
 from picturebook.options import Options
 
+_SHOWN = ("clip", "supervised", "be_your_own_teacher", "dino", "distil", "born_again", "image_text")
+"""Recipes whose defaults are shown where recipes differ, the last one first."""
+
 
 def catalogue(what: str, pattern: str = "*") -> dict[str, str]:
     """Names of one kind that match a shell pattern, each with a word about it.
@@ -61,18 +64,7 @@ def _controls() -> dict[str, str]:
 def _settings() -> dict[str, str]:
     """Every recipe's settings by path, with default and help, as their Options classes say them."""
     found: dict[str, str] = {}
-    for name in (
-        "align",
-        "siglip",
-        "clip",
-        "noisy_student",
-        "supervised",
-        "be_your_own_teacher",
-        "dino",
-        "distil",
-        "born_again",
-        "image_text",
-    ):
+    for name in (*(name for name in RECIPES if name not in _SHOWN), *_SHOWN):
         _gather(RECIPES[name].options, "", found)
     return found
 

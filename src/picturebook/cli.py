@@ -1,18 +1,18 @@
 """The command line: argv to one call."""
 
-import json
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from picturebook import __version__
+from picturebook.command_options import Json, OfSettings, Set, as_overrides, print_result
 from picturebook.cost_commands import cache, plan
 from picturebook.errors import InterruptionError, PicturebookError, RunError
 from picturebook.interruption import sigterm_abandons
-from picturebook.model_commands import export, predict, report
+from picturebook.model_commands import audit, evaluate, export, predict, report, serve
 from picturebook.redaction import without_secrets
 
 app = typer.Typer(
@@ -26,9 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override one setting; may be repeated.")]
 
 
 def _version(shown: bool) -> bool:
@@ -51,48 +48,34 @@ def train(
     settings: Annotated[Path, typer.Argument(metavar="RUN.toml")],
     overrides: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps: --set device=…")] = None,
+    device: OfSettings = None,
     seed: Annotated[int | None, typer.Option(help="--set seed=…")] = None,
+    as_json: Json = False,
 ) -> None:
     """Run one recipe: `picturebook train RUN.toml --seed 1 --set out=runs/second`; `--resume` goes on after an interruption."""
     from picturebook.config import load_options, run_recipe
-    from picturebook.terminal import Terminal, results_table
+    from picturebook.runs import read_json
+    from picturebook.terminal import Terminal, is_first_process, results_table
 
-    said = [f"{name}={value}" for name, value in (("device", device), ("seed", seed)) if value is not None]
-    options = load_options(settings, [*(overrides or ()), *said])
+    options = load_options(settings, as_overrides(overrides, device=device, seed=seed))
     try:
-        with Terminal() as terminal:
+        with Terminal(quiet=as_json) as terminal:
             folder = run_recipe(options, resume=resume, reporter=terminal)
     except KeyboardInterrupt:
         typer.echo("Interrupted; nothing is lost. Go on with the same command and --resume.", err=True)
         raise typer.Exit(130) from None
-    terminal.show(results_table(folder))
+    if is_first_process():
+        print_result({"run": str(folder.path)} | read_json(folder.results), results_table(folder), as_json)
 
 
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or a student folder.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder of pictures, a parquet file or a hub name.")],
-    split: Annotated[
-        str | None, typer.Option(help="train, val, test or all; by default test on the run's data, else all.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Measure a run's student on labelled pictures: `picturebook evaluate runs/birds more_birds/ --json`."""
-    from picturebook.config import cache_folder
-    from picturebook.evaluate import evaluate_folder
-    from picturebook.terminal import Terminal, evaluation_table
-
-    with Terminal(quiet=as_json) as terminal:
-        result = evaluate_folder(run, data, split=split, cache=cache_folder(), reporter=terminal)
-    _print(result.to_dict(), evaluation_table(result), as_json)
-
-
-app.command()(predict)
 app.command()(plan)
-app.add_typer(cache, name="cache")
-app.command()(export)
+app.command()(evaluate)
 app.command()(report)
+app.command()(audit)
+app.command()(predict)
+app.command()(export)
+app.command()(serve)
+app.add_typer(cache, name="cache")
 
 
 @app.command()
@@ -113,7 +96,7 @@ def inspect(
 
     with Terminal(quiet=as_json) as terminal:
         found = inspect_target(target, overrides=overrides or (), cache=cache_folder(), reporter=terminal)
-    _print(found, inspection_table(found), as_json)
+    print_result(found, inspection_table(found), as_json)
 
 
 @app.command()
@@ -142,7 +125,7 @@ def list_(
     from picturebook.terminal import two_columns
 
     rows = catalogue(what, pattern)
-    _print(rows, two_columns(rows), as_json)
+    print_result(rows, two_columns(rows), as_json)
 
 
 @app.command()
@@ -164,42 +147,27 @@ def demo(
 @app.command()
 def compare(
     study: Annotated[Path, typer.Argument(metavar="STUDY.toml")],
+    overrides: Set = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs in their order, and run none.")] = False,
     so_far: Annotated[bool, typer.Option("--so-far", help="Run none: the tables of what is finished.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Run arms × seeds and compare them; the same command goes on with what is missing: `picturebook compare STUDY.toml`."""
+    """Run arms × seeds and compare them; the same command goes on with what is missing.
+
+    `picturebook compare STUDY.toml`, `picturebook compare STUDY.toml --set seeds=[0,1,2] --set run.device=cpu --dry-run`.
+    """
     from picturebook.study.command import compare as compare_study
     from picturebook.terminal import Terminal
 
     try:
-        with Terminal() as terminal:
-            outcome = compare_study(study, reporter=terminal, dry_run=dry_run, so_far=so_far)
+        with Terminal(quiet=as_json) as terminal:
+            outcome = compare_study(study, overrides=overrides or (), reporter=terminal, dry_run=dry_run, so_far=so_far)
     except KeyboardInterrupt:
         typer.echo("Interrupted; nothing is lost. Go on with the same command.", err=True)
         raise typer.Exit(130) from None
-    terminal.show(outcome.shown)
+    print_result(outcome.record, outcome.shown, as_json)
     if outcome.failure:
         raise RunError(outcome.failure)
-
-
-@app.command()
-def audit(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run of image_text or distil.")],
-    class_mean: Annotated[
-        Path | None, typer.Option(metavar="RUN", help='The same run with targets.control = "class_mean" (S1).')
-    ] = None,
-    shuffled: Annotated[
-        Path | None, typer.Option(metavar="RUN", help='The same run with targets.control = "within_class_shuffle" (S2).')
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """What a teacher reads, picture or label: `picturebook audit runs/birds` says PASS, WARN or FAIL (docs/audit.md)."""
-    from picturebook.config import audit_run
-    from picturebook.terminal import Terminal, audit_table
-
-    with Terminal(quiet=as_json) as terminal:
-        found = audit_run(run, class_mean=class_mean, shuffled=shuffled, reporter=terminal)
-    _print(found.to_dict(), audit_table(found), as_json)
 
 
 @app.command()
@@ -214,6 +182,7 @@ def describe(
     batch_size: Annotated[int | None, typer.Option(help="Pictures at once; 8.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens of an answer at most.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of sampling, for --classes.")] = None,
+    device: Annotated[str | None, typer.Option(help="Of a local model: auto, cpu, cuda or mps.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds a request to the endpoint may take; 60.")] = None,
     least: Annotated[int | None, typer.Option(help="Phrases a class at least; 10.")] = None,
     most: Annotated[int | None, typer.Option(help="Phrases a class at most; 20.")] = None,
@@ -239,6 +208,7 @@ def describe(
         batch_size=batch_size,
         max_tokens=max_tokens,
         temperature=temperature,
+        device=device,
         timeout=timeout,
         least=least,
         most=most,
@@ -252,32 +222,7 @@ def describe(
     except KeyboardInterrupt:
         typer.echo("Interrupted; nothing is lost. The same command goes on.", err=True)
         raise typer.Exit(130) from None
-    _print(rows, two_columns(rows), as_json)
-
-
-@app.command()
-def serve(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run, or a student folder.")],
-    host: Annotated[str, typer.Option(help="Address to listen at; others than this let the network in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 for any that is free.")] = 8000,
-    max_mb: Annotated[int, typer.Option("--max-mb", help="Megabytes of a picture's file at most.")] = 10,
-) -> None:
-    """Try a model on a page of this machine: `picturebook serve runs/birds`, then open http://127.0.0.1:8000/ (docs/serve.md)."""
-    from picturebook.config import cache_folder
-    from picturebook.serve import serve as serve_run
-    from picturebook.terminal import Terminal
-
-    with Terminal() as terminal:
-        serve_run(run, host=host, port=port, max_mb=max_mb, cache=cache_folder(), reporter=terminal)
-
-
-def _print(value: Any, table: Any, as_json: bool) -> None:
-    from picturebook.terminal import show
-
-    if as_json:
-        typer.echo(json.dumps(value, ensure_ascii=False))
-    else:
-        show(table)
+    print_result(rows, two_columns(rows), as_json)
 
 
 def main() -> None:

@@ -163,20 +163,28 @@ def _start(folder: RunFolder, held: ExitStack, *, resume: bool, resolved: str, r
         folder.reopen()
 
 
-def audit_run(path: Path, *, class_mean: Path | None = None, shuffled: Path | None = None, reporter: Reporter) -> Audit:
+def audit_run(
+    path: Path,
+    *,
+    class_mean: Path | None = None,
+    shuffled: Path | None = None,
+    device: str | None = None,
+    reporter: Reporter,
+) -> Audit:
     """Audit a finished run's teacher again, with all references, and keep what was found in the run.
 
     Args:
         path: the run.
         class_mean: a run of the same settings with targets.control = "class_mean" (S1), to compare students.
         shuffled: the same with "within_class_shuffle" (S2).
+        device: where to compute; None is where the run was trained.
         reporter: where it tells how it goes.
 
     Raises:
         PicturebookError: there is no such run, or it keeps no teacher with a head.
     """
     folder = RunFolder.open(path)
-    options = load_options(folder.settings)
+    options = load_options(folder.settings, [] if device is None else [f"device={device}"])
     if not isinstance(options, image_text.ImageTextRecipe | distil.DistilRecipe):
         raise RunError(f"{path} is a run of {options.recipe}: an audit needs a teacher with a head, of image_text or distil.")
     column = RECIPES[options.recipe].check(options)

@@ -1,11 +1,12 @@
 """The command line of what things cost: a run before it starts, and the cache."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from picturebook.command_options import Json, OfSettings, Set, as_overrides, print_result
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs
     from rich.console import RenderableType
@@ -17,12 +18,11 @@ cache = typer.Typer(
     help="Look at the cache of decoded pictures, image tokens and vectors of words, or empty it.", no_args_is_help=True
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
 
 def plan(
     settings: Annotated[Path, typer.Argument(metavar="RUN.toml")],
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override one setting.")] = None,
+    overrides: Set = None,
+    device: OfSettings = None,
     pictures: Annotated[int | None, typer.Option(min=1, help="Training pictures of a bigger setting.")] = None,
     classes: Annotated[int | None, typer.Option(min=2, help="Its classes.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Its processes, of this machine's speed each.")] = 1,
@@ -33,16 +33,13 @@ def plan(
     from picturebook.plan import plan_run
     from picturebook.terminal import Terminal
 
-    options = load_options(settings, overrides or ())
+    options = load_options(settings, as_overrides(overrides, device=device))
     with Terminal(quiet=as_json) as terminal:
         measured = plan_run(options, reporter=terminal)
     found = measured
     if pictures or classes or processes > 1:
         found = measured.at(pictures=pictures or measured.pictures, classes=classes or measured.classes, processes=processes)
-    if as_json:
-        typer.echo(json.dumps(found.to_dict()))
-    else:
-        terminal.show(_plan_table(found))
+    print_result(found.to_dict(), _plan_table(found), as_json)
 
 
 @cache.command("list")
@@ -50,13 +47,9 @@ def list_entries(as_json: Json = False) -> None:
     """Show what lies in the cache, largest first: `picturebook cache list`."""
     from picturebook.caching import list_cache
     from picturebook.config import cache_folder
-    from picturebook.terminal import show
 
     entries = list_cache(cache_folder())
-    if as_json:
-        typer.echo(json.dumps([entry.to_dict() for entry in entries], ensure_ascii=False))
-    else:
-        show(_cache_table(entries, cache_folder()))
+    print_result([entry.to_dict() for entry in entries], _cache_table(entries, cache_folder()), as_json)
 
 
 @cache.command()
@@ -71,10 +64,8 @@ def clean(
     from picturebook.data.findings import quantity
 
     gone = clean_cache(cache_folder(), kinds=kinds or (), older_than=older_than)
-    if as_json:
-        typer.echo(json.dumps([entry.to_dict() for entry in gone], ensure_ascii=False))
-    else:
-        typer.echo(f"{quantity(len(gone), 'item')} removed, {sum(entry.size for entry in gone) / 1e6:,.0f} MB free.")
+    told = f"{quantity(len(gone), 'item')} removed, {sum(entry.size for entry in gone) / 1e6:,.0f} MB free."
+    print_result([entry.to_dict() for entry in gone], told, as_json)
 
 
 def _plan_table(plan: "Plan") -> "RenderableType":

@@ -18,6 +18,7 @@ from picturebook.data.tables import DataOptions
 from picturebook.errors import ModelError, OptionError, RunError, unknown_name
 from picturebook.metrics import Evaluation, evaluate_logits
 from picturebook.models.artefact import load_student, read_canvas_size, read_temperature, timm_model_and_transform
+from picturebook.models.device import named_device
 from picturebook.models.image_encoders import ImageEncoder
 from picturebook.options import read_toml, validate
 from picturebook.runs import RunFolder
@@ -92,6 +93,16 @@ class Classifier:
     temperature: float | None = None
     """Fitted on the run's validation pictures; None where there were none, and probabilities are the plain softmax."""
 
+    def to(self, device: torch.device) -> "Classifier":
+        """Itself, once its network was moved there: images have to be there too."""
+        self.encoder.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where its network is, and where images have to be."""
+        return self.encoder.mean.device
+
     @torch.no_grad()
     def probabilities(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
         """Of RGB images in [0, 1], calibrated where a temperature was fitted."""
@@ -145,7 +156,9 @@ def _temperature(run: RunFolder) -> float | None:
     return fit_temperature(stored["val_logits"], stored["val_labels"]) if "val_logits" in stored else None
 
 
-def evaluate_folder(model: Path, data: str, *, split: str | None, cache: Path, reporter: Reporter) -> Evaluation:
+def evaluate_folder(
+    model: Path, data: str, *, split: str | None, device: str = "auto", cache: Path, reporter: Reporter
+) -> Evaluation:
     """Evaluate a student on labelled pictures.
 
     On the data that the run was trained on its own split holds, and `split` is test by default. On other data all
@@ -153,9 +166,10 @@ def evaluate_folder(model: Path, data: str, *, split: str | None, cache: Path, r
 
     Raises:
         ModelError: the data have classes that the student was not taught.
-        OptionError: there is no such split, or it is empty.
+        OptionError: there is no such split, or it is empty, or no such device.
     """
-    classifier = open_classifier(model)
+    place = named_device(device)
+    classifier = open_classifier(model).to(place)
     trained_on = classifier.data is not None and Path(classifier.data.root).resolve() == Path(data).resolve()
     options = classifier.data or DataOptions(root=data, canvas_size=classifier.canvas_size)
     if not trained_on:
@@ -169,10 +183,8 @@ def evaluate_folder(model: Path, data: str, *, split: str | None, cache: Path, r
         reporter.say(f"{quantity(seen, 'picture')} of these have the names of pictures that it was trained on: this is no test.")
     pictures = _in_classes_of(classifier, pictures, rows, f"{data} has classes that {model} was not taught")
     with reporter.stage("evaluating") as progress:
-        size, device = classifier.encoder.image_size, torch.device("cpu")
-        return evaluate_rows(
-            student_logits(classifier.encoder), pictures, rows, image_size=size, device=device, progress=progress
-        )
+        size, student = classifier.encoder.image_size, student_logits(classifier.encoder)
+        return evaluate_rows(student, pictures, rows, image_size=size, device=place, progress=progress)
 
 
 def _in_classes_of(classifier: Classifier, pictures: Pictures, rows: np.ndarray, problem: str) -> Pictures:

@@ -48,3 +48,13 @@ def over_labels(
         return loss(batch.labels, None)
     share = batch.mixed.share
     return loss(batch.labels, share) + loss(batch.mixed.labels, 1.0 - share)
+
+
+def by_class(
+    class_weights: Float[Tensor, " classes"] | None, labels: Int64[Tensor, " batch"], weights: Float[Tensor, " batch"] | None
+) -> Float[Tensor, " batch"] | None:
+    """The rows' weights times those of their classes; an unlabelled row's does not count, as it has no loss."""
+    if class_weights is None:
+        return weights
+    of_rows = class_weights[labels.clamp(min=0)]
+    return of_rows if weights is None else weights * of_rows

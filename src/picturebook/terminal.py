@@ -63,8 +63,13 @@ class Terminal:
 
     def show(self, renderable: RenderableType) -> None:
         """The result, on stdout; of several processes the first one shows it."""
-        if os.environ.get("RANK", "0") == "0":
+        if is_first_process():
             show(renderable)
+
+
+def is_first_process() -> bool:
+    """Whether this is the one that speaks, where a launcher started several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def show(renderable: RenderableType) -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
-from test_serve_page import LOOKS, low_contrasts
-from visiting import Visit
+from visiting import LOOKS, Visit, low_contrasts
 
 from picturebook.run_report import write_run_report
 from picturebook.runs import RunFolder

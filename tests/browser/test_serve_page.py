@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from visiting import Visit
+from visiting import LOOKS, Visit, low_contrasts
 
 from picturebook.runs import RunFolder
 from served import MAX_BYTES, SVG, ZIP, app_of, bomb, live, open_run
@@ -189,13 +189,6 @@ def test_everything_is_reached_by_the_keyboard(
     expect(visit.page.locator("#picture")).to_have_attribute("alt", files[2][0])
 
 
-LOOKS = {
-    "desktop": {"viewport": {"width": 1280, "height": 900}},
-    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
-    "phone": {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2},
-}
-
-
 @pytest.mark.parametrize(("look", "visit"), list(LOOKS.items()), indirect=["visit"])
 def test_it_fits_desktop_phone_and_dark(
     visit: Visit, addresses: Callable[[str], str], files: list[tuple[str, bytes]], look: str
@@ -210,30 +203,3 @@ def test_it_fits_desktop_phone_and_dark(
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= visit.page.viewport_size["width"]
     assert low_contrasts(visit) == []
     visit.shoot(f"serve-{look}")
-
-
-def low_contrasts(visit: Visit) -> list[Any]:
-    """Texts whose colour has less than 4.5 times the contrast to the background colour behind them (WCAG 2, AA)."""
-    found: list[Any] = visit.page.evaluate("""() => {
-      const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-      const light = (colour) => channels(colour).slice(0, 3)
-        .map((value) => value / 255).map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
-        .reduce((sum, value, place) => sum + [0.2126, 0.7152, 0.0722][place] * value, 0);
-      const behind = (element) => {
-        for (; element; element = element.parentElement) {
-          const colour = getComputedStyle(element).backgroundColor;
-          if (channels(colour)[3] !== 0 && colour.startsWith("rgb")) return colour;
-        }
-        return "rgb(255, 255, 255)";
-      };
-      const low = [];
-      for (const element of document.querySelectorAll("body *")) {
-        const words = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-        if (!words || !element.checkVisibility()) continue;
-        const [one, other] = [light(getComputedStyle(element).color), light(behind(element))].sort((a, b) => b - a);
-        const contrast = (one + 0.05) / (other + 0.05);
-        if (contrast < 4.5) low.push([element.textContent.trim().slice(0, 40), contrast]);
-      }
-      return low;
-    }""")
-    return found

@@ -5,11 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from picturebook.models.exits import build_exits
 from picturebook.models.image_encoders import create_image_encoder
 from picturebook.objectives.own_teacher import OwnTeacher, OwnTeacherOptions
 
 DEEPER = {"patch_size": 4, "embed_dim": 32, "depth": 4, "num_heads": 2}
+WEIGHTS = (0.5, 1.0, 2.0)
+"""Of the three classes, where they are balanced."""
 
 
 def own_teacher(folder: Path, *, blocks: tuple[int, ...] = (), **settings: Any) -> Any:
@@ -17,7 +21,9 @@ def own_teacher(folder: Path, *, blocks: tuple[int, ...] = (), **settings: Any) 
 
     student = create_image_encoder("vit_tiny_patch16_224", num_classes=3, image_size=16, model_args=DEEPER, seed=1)
     exits = build_exits(student, blocks=blocks, seed=2)
-    objective = OwnTeacher(student, exits, OwnTeacherOptions.model_validate(settings), blocks=blocks)
+    options = OwnTeacherOptions.model_validate(settings)
+    weights = torch.tensor(WEIGHTS) if options.class_weights == "balanced" else None
+    objective = OwnTeacher(student, exits, options, blocks=blocks, class_weights=weights)
     return Built(objective, {"student", "exits"})
 
 

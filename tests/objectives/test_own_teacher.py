@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from objective_cases import LABELS, NUM, batch
-from own_teacher_cases import own_teacher
+from own_teacher_cases import WEIGHTS, own_teacher
 from torch import Tensor
 
 from picturebook.objective import Objective
@@ -101,3 +101,19 @@ def test_equal_classifiers_and_maps_cost_nothing_but_the_labels(tmp_path: Path) 
     assert abs(terms["distillation_kl"]) < 1e-6
     assert abs(terms["squared_distance"]) < 1e-6
     assert terms["cross_entropy"].item() == pytest.approx(3 * torch.nn.functional.cross_entropy(logits, LABELS).item(), rel=1e-5)
+
+
+def test_class_weights_weigh_the_labels_of_every_classifier(tmp_path: Path) -> None:
+    terms = [
+        own_teacher(tmp_path, class_weights=weights, **SETTINGS).objective.eval()(batch()).terms
+        for weights in ("none", "balanced")
+    ]
+    objective = own_teacher(tmp_path, class_weights="balanced", **SETTINGS).objective.eval()
+    expected = 0.0
+    for z in answers(objective)[0]:
+        for row, label in enumerate(LABELS.tolist()):
+            expected -= WEIGHTS[label] * np.log(probabilities(z[row])[label]) / NUM
+    assert terms[1]["cross_entropy"].item() == pytest.approx(expected, rel=1e-5)
+    assert terms[1]["cross_entropy"].item() != pytest.approx(terms[0]["cross_entropy"].item(), rel=1e-3)
+    for name in ("distillation_kl", "squared_distance"):
+        assert terms[1][name].item() == pytest.approx(terms[0][name].item(), rel=1e-6)

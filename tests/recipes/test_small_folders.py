@@ -61,7 +61,7 @@ def test_a_training_that_nothing_measures_cannot_keep_the_best(recipe_options: M
         recipe_options("own", tmp_path / "run", teacher={"train": {"keep": "best"}})
 
 
-@pytest.mark.parametrize("case", ["supervised", "born_again", "learned"])
+@pytest.mark.parametrize("case", ["supervised", "born_again", "learned", "be_your_own_teacher"])
 def test_balanced_classes_and_weights_go_through_every_kind_of_run(
     recipe_options: Make, uneven_data: Path, tmp_path: Path, case: str
 ) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
 from command_line import contents
+from picturebook.evaluate import Classifier
+from picturebook.models.image_encoders import create_image_encoder
 from picturebook.predict import predict_files
 from picturebook.runs import RunFolder
 from picturebook.serve.answers import Answers
@@ -75,6 +78,27 @@ def test_what_the_model_sees_is_the_square_in_the_middle(client_of: ClientOf) ->
     seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["seen"].split(",")[1]))))
     assert seen.shape == (16, 16, 3)
     assert seen[:, 2:-2].min() > 200
+
+
+def test_where_the_model_looks_goes_with_its_first_answer(apple: bytes) -> None:
+    encoder = create_image_encoder(
+        "resnet10t", num_classes=3, image_size=16, model_args={"channels": [8, 8, 8, 16], "output_stride": 8}, seed=1
+    ).eval()
+    answers = Answers("toy", Classifier(encoder, CLASSES, 32, None, np.empty(0, np.int64)), None, None, "", None, "")
+    answer = answers.predict(apple)
+    _, images = answers._look_at(apple)
+    best = CLASSES.index(answer["classes"][0]["name"])
+    evidence = encoder.class_activation(images, torch.tensor([best]))[0].clamp(min=0).double()
+    assert evidence.any()
+    np.testing.assert_allclose(answer["looks"]["weights"], evidence / evidence.sum(), atol=1e-6)
+    assert Image.open(io.BytesIO(base64.b64decode(answer["looks"]["overlay"].split(",")[1]))).size == (256, 256)
+
+
+@pytest.mark.parametrize(("case", "reason"), [("supervised", "one place alone"), ("own", "reads a token of its own")])
+def test_a_model_without_such_a_map_says_why(client_of: ClientOf, apple: bytes, case: str, reason: str) -> None:
+    looks = client_of(case).post("/api/predict", content=apple).json()["looks"]
+    assert reason in looks["problem"]
+    assert "overlay" not in looks
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF", "BMP", "TIFF"])

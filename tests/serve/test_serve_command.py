@@ -59,6 +59,14 @@ def test_the_missing_extra(picturebook: CommandLine, monkeypatch: pytest.MonkeyP
     assert sentence == "`picturebook serve` needs starlette and uvicorn: pip install 'picturebook[serve]'."
 
 
+def test_an_onnx_file(picturebook: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "student.onnx"
+    file.write_bytes(b"")
+    sentence = picturebook.refusal("serve", file, "--port", 0)
+    assert sentence.startswith(f"{file} is an ONNX file, which tells names and nothing else")
+    assert sentence.endswith(f"picturebook predict {file} PICTURES.")
+
+
 def test_a_student_folder_alone_is_served(picturebook: CommandLine) -> None:
     answers = open_answers(picturebook.run / "student", cache=picturebook.cache, reporter=Silence())
     assert answers.about()["neighbours"] == {
@@ -95,10 +103,12 @@ def test_a_host_that_lets_the_network_in_is_warned_of(
     told = _Told()
     serve(picturebook.run, host=host, port=0, max_mb=1, cache=picturebook.cache, reporter=told)
     assert any(sentence.startswith(f"Warning: --host {host} lets everyone") for sentence in told.said) == warned
-    assert told.said[-1].startswith(f"{picturebook.run} answers at http://{host}:")
+    assert told.said[-2].startswith(f"{picturebook.run} answers at http://{host}:")
+    assert told.said[-1] == "Stopped.", "also where no KeyboardInterrupt comes of the signal"
 
 
-def test_it_answers_until_it_is_stopped(picturebook: CommandLine) -> None:
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN], ids=["", "as a shell starts it with &"])
+def test_it_answers_until_it_is_stopped(picturebook: CommandLine, handler: signal.Handlers) -> None:
     environment = os.environ | {"PICTUREBOOK_CACHE": str(picturebook.cache), "NO_COLOR": "1", "COLUMNS": "500"}
     process = subprocess.Popen(
         [sys.executable, "-m", "picturebook", "serve", str(picturebook.run), "--port", "0"],
@@ -106,6 +116,7 @@ def test_it_answers_until_it_is_stopped(picturebook: CommandLine) -> None:
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, handler),
     )
     assert process.stderr is not None
     try:
@@ -119,7 +130,7 @@ def test_it_answers_until_it_is_stopped(picturebook: CommandLine) -> None:
         with opener.open(urllib.request.Request(f"{address}api/predict?words=secret", data=picture)) as answer:
             assert answer.status == 200
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()

@@ -109,18 +109,21 @@ def test_trials_are_remembered_too(tmp_path: Path) -> None:
 def test_a_record_says_what_the_run_folder_says(tmp_path: Path) -> None:
     cell = plan(study(tmp_path, arms=TAUGHT)).cell("supervised", 1)
     Pretending(accuracy).finish(cell)
-    write_json(cell.run.audit, {"verdict": "WARN", "evidence": {"kind": "label_blind"}, "probes": [1, 2, 3]})
+    write_json(cell.run.audit, {"verdict": "WARN", "reasons": ["why"], "evidence": {"kind": "label_blind"}, "probes": [1]})
     live, answers = read_record(cell), read_answers(cell)
     keep_record(cell, "abc")
     shutil.rmtree(cell.folder)
     kept = read_record(cell)
     assert (kept.commit, live.commit) == ("abc", "unknown")
-    assert kept.audit == {"verdict": "WARN", "evidence": {"kind": "label_blind"}}
-    for name in ("steps", "parameters", "seconds", "models"):
+    assert kept.audit == {"verdict": "WARN", "reasons": ["why"], "evidence": {"kind": "label_blind"}}
+    for name in ("steps", "parameters", "seconds", "models", "validations"):
         assert getattr(kept, name) == getattr(live, name)
     again = read_answers(cell)
     assert again.same_pictures(answers)
-    assert np.array_equal(again.right, answers.right)
+    assert again.classes == answers.classes
+    for name in ("predictions", "certainty", "calibrated", "right"):
+        assert np.array_equal(getattr(again, name), getattr(answers, name))
+    assert again.temperature == answers.temperature
     assert answers.groups is not None
     assert again.groups is not None
     assert again.groups.tolist() == answers.groups.tolist()

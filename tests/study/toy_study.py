@@ -15,6 +15,7 @@ from picturebook.study.cells import Cell, Plan
 from picturebook.study.settings import parse_study
 
 NUM_PICTURES = 60
+CLASSES = ("apple", "leaf", "sky")
 Settings = dict[str, Any]
 
 
@@ -61,7 +62,9 @@ class Pretending:
     def finish(self, cell: Cell) -> None:
         accuracy = self.accuracy(cell)
         cell.run.start(resume=True, resolved=dump_options(cell.options))
-        cell.run.log({"stage": "student", "step": 10 * cell.options.train.epochs, "epoch": 1.0})
+        cell.run.log({"stage": "student", "step": 10, "epoch": 0.5, "val_accuracy": accuracy / 2})
+        cell.run.log({"stage": "student", "step": 10 * cell.options.train.epochs, "epoch": 1.0, "val_accuracy": accuracy})
+        write_json(cell.run.classes, list(CLASSES))
         cell.run.predictions.write_bytes(npz(self.predictions(cell, accuracy)))
         numbers = {"accuracy": accuracy, "nll": 1.0, "ece": 0.1}
         models = {"student": {"val": numbers, "test": numbers}}
@@ -73,7 +76,8 @@ class Pretending:
         right = np.random.default_rng(cell.seed).permutation(NUM_PICTURES) < round(accuracy * NUM_PICTURES)
         logits = np.eye(3, dtype=np.float32)[np.where(right, labels, (labels + 1) % 3)]
         order = np.random.default_rng(cell.seed + len(cell.arm)).permutation(NUM_PICTURES)  # whoever pairs must match by id
-        arrays = {"test_ids": np.arange(NUM_PICTURES)[order], "test_labels": labels[order], "test_logits": logits[order]}
+        arrays = {f"val_{name}": values for name, values in {"labels": labels, "logits": logits}.items()}
+        arrays |= {"test_ids": np.arange(NUM_PICTURES)[order], "test_labels": labels[order], "test_logits": logits[order]}
         return arrays | ({"test_groups": np.array([f"g{i // 4}" for i in range(NUM_PICTURES)])[order]} if self.groups else {})
 
 

@@ -92,7 +92,7 @@ def _describe_pictures(options: DescribeOptions, table: Table, reporter: Reporte
     start, failed = monotonic(), {}
     with records:
         if missing:
-            captioner = load_captioner(options.model, max_tokens=max_tokens)
+            captioner = load_captioner(options.model, max_tokens=max_tokens, device=options.device)
             records.check("weights", captioner.fingerprint)
             with reporter.stage("captioning") as progress:
                 failed = write_captions(
@@ -160,6 +160,8 @@ def _find_server(options: DescribeOptions, environment: Mapping[str, str]) -> Se
     if url is None and not Path(options.model).is_dir():
         url = next((environment[name] for name in URL_VARIABLES if environment.get(name)), None)
     if url:
+        if options.device != "auto":
+            raise OptionError(f"--device takes effect with a model on this machine only, and {url} is asked.")
         return Server.find(url, environment)
     for name in ("timeout", "price_in"):
         if getattr(options, name) != DescribeOptions.model_fields[name].default:
@@ -172,7 +174,9 @@ def _language_model(
     options: DescribeOptions, settings: dict[str, Any], server: Server | None, waiting: Waiting | None, records: Records
 ) -> Iterator[Answering]:
     if server is None:
-        model = load_language_model(options.model, max_tokens=settings["max_tokens"], temperature=settings["temperature"])
+        model = load_language_model(
+            options.model, max_tokens=settings["max_tokens"], temperature=settings["temperature"], device=options.device
+        )
         records.check("weights", model.fingerprint)
         yield model
         return

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from picturebook.data.tables import DataOptions
 from picturebook.describe.prompts import unknown_places
+from picturebook.models.device import Device
 from picturebook.options import Options
 
 DEFAULT_CLASS_PROMPT = (
@@ -54,6 +55,8 @@ class DescribeOptions(Options):
     """Phrases a class at least; a shorter list is asked for again."""
     most: int = Field(default=20, ge=1)
     """Phrases a class at most; the rest of a longer list is left out."""
+    device: Device = "auto"
+    """Where a local model computes."""
     dry_run: bool = False
     """Say what it would take and cost; ask nobody, write nothing."""
     price_in: float | None = Field(default=None, ge=0)

@@ -11,12 +11,13 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, broadcast, broadcast_object_list
 from torch import Tensor
 
-from picturebook.errors import OptionError, RunError
+from picturebook.errors import RunError
+from picturebook.models.device import Device, named_device
 
 
 def build_accelerator(
     *,
-    device: Literal["auto", "cpu", "cuda", "mps"],
+    device: Device,
     precision: Literal["auto", "bf16", "fp32"],
     trackers: Sequence[str] = (),
     tracking: Path | None = None,
@@ -25,9 +26,7 @@ def build_accelerator(
 
     `trackers` are installed ones, by name; what they keep on this machine goes into `tracking`.
     """
-    if (device == "cuda" and not torch.cuda.is_available()) or (device == "mps" and not torch.backends.mps.is_available()):
-        raise OptionError(f"device = {device!r}: there is none on this machine. Say 'auto' or 'cpu'.")
-    cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available() and not torch.backends.mps.is_available())
+    cpu = named_device(device).type == "cpu"
     if precision == "auto":
         precision = (
             "bf16" if (has_cpu_bf16() if cpu else torch.cuda.is_available() and torch.cuda.is_bf16_supported()) else "fp32"

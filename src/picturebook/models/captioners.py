@@ -6,7 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from picturebook.errors import ModelError, OptionError
-from picturebook.models.hub_loading import generation_device, not_loaded, quiet_transformers
+from picturebook.models.device import named_device
+from picturebook.models.hub_loading import not_loaded, quiet_transformers
 from picturebook.models.image_encoders import weights_fingerprint
 
 DEFAULT_CHAT_PROMPT = "Describe in one sentence what can be seen in this picture."
@@ -146,24 +147,25 @@ class _Chat:
         return list(self._processor.batch_decode(ids, skip_special_tokens=True))
 
 
-def load_captioner(name: str, *, max_tokens: int) -> Captioner:
+def load_captioner(name: str, *, max_tokens: int, device: str = "auto") -> Captioner:
     """Load a captioner: a name of the Hugging Face hub, or a folder. Code that comes with a model is not run.
 
     Raises:
+        OptionError: there is no such device on this machine.
         ModelError: it is not on this machine and could not be fetched, or it makes no text of pictures.
     """
     from transformers import AutoModelForImageTextToText  # seconds to import
 
-    device = generation_device()
+    place = named_device(device)
     try:
         with quiet_transformers():
             model = AutoModelForImageTextToText.from_pretrained(name)
             preparation = _preparation(name, model.config.model_type)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise not_loaded("captioner", name, error) from error
-    if device.type == "cpu":
+    if place.type == "cpu":
         model = model.float()  # half precision is slow or missing there
-    return Captioner(model.to(device), preparation, max_tokens=max_tokens)
+    return Captioner(model.to(place), preparation, max_tokens=max_tokens)
 
 
 def _preparation(name: str, model_type: str) -> Preparation:

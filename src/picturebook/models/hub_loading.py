@@ -4,8 +4,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from picturebook.errors import ModelError
 
 
@@ -36,9 +34,3 @@ def not_loaded(kind: str, name: str, error: Exception) -> ModelError:
         f"The {kind} {name!r} is not on this machine and could not be fetched, or is none ({reason}). "
         "Check the name, connect once so that it is kept, or name a folder."
     )
-
-
-def generation_device() -> torch.device:
-    """The machine's accelerator, or the CPU."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")

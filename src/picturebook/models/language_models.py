@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from picturebook.errors import ModelError
-from picturebook.models.hub_loading import generation_device, not_loaded, quiet_transformers
+from picturebook.models.device import named_device
+from picturebook.models.hub_loading import not_loaded, quiet_transformers
 from picturebook.models.image_encoders import weights_fingerprint
 
 
@@ -70,24 +71,25 @@ class LanguageModel:
         return self._tokenizer(text, add_special_tokens=False, return_tensors="pt")  # the template has them
 
 
-def load_language_model(name: str, *, max_tokens: int, temperature: float) -> LanguageModel:
+def load_language_model(name: str, *, max_tokens: int, temperature: float, device: str = "auto") -> LanguageModel:
     """Load a causal language model: a name of the Hugging Face hub, or a folder. Code that comes with a model is not run.
 
     Raises:
+        OptionError: there is no such device on this machine.
         ModelError: it is not on this machine and could not be fetched, or it is no causal language model.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer  # seconds to import
 
-    device = generation_device()
+    place = named_device(device)
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(name)
             model = AutoModelForCausalLM.from_pretrained(name)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise not_loaded("language model", name, error) from error
-    if device.type == "cpu":
+    if place.type == "cpu":
         model = model.float()  # half precision is slow or missing there
-    return LanguageModel(model.to(device), tokenizer, max_tokens=max_tokens, temperature=temperature)
+    return LanguageModel(model.to(place), tokenizer, max_tokens=max_tokens, temperature=temperature)
 
 
 def _seed(prompt: str, attempt: int) -> int:

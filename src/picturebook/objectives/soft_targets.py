@@ -22,7 +22,7 @@ from picturebook.losses import (
 )
 from picturebook.losses.gathering import gather_rows
 from picturebook.models.image_encoders import ImageEncoder
-from picturebook.objective import Loss, Objective, over_labels
+from picturebook.objective import Loss, Objective, by_class, over_labels
 from picturebook.objectives.alignment import AlignmentOptions, build_alignment
 from picturebook.objectives.soft_target_options import SoftTargetOptions
 from picturebook.options import Options
@@ -115,10 +115,10 @@ class Supervised(Objective):
         options, parts, logits = self._options, _Parts(), logits.float()
 
         def label_loss(y: Tensor, w: Tensor | None) -> Tensor:
-            return cross_entropy(logits, y, label_smoothing=options.label_smoothing, weights=_by_class(self.class_weights, y, w))
+            return cross_entropy(logits, y, label_smoothing=options.label_smoothing, weights=by_class(self.class_weights, y, w))
 
         def divergence(y: Tensor, w: Tensor | None) -> Tensor:
-            weights = _by_class(self.class_weights, y, w)
+            weights = by_class(self.class_weights, y, w)
             return virtual_teacher_kl(logits, y, temperature=options.virtual_teacher_temperature, weights=weights)
 
         parts.add("cross_entropy", 1.0 - options.virtual_teacher_weight, over_labels(batch, label_loss))
@@ -239,14 +239,6 @@ class SoftTargets(Objective):
 
         def of(labels: Tensor, share: Tensor | None) -> Tensor:
             both = share if weights is None else weights if share is None else weights * share
-            return cross_entropy(logits, labels, weights=_by_class(self.class_weights, labels, both))
+            return cross_entropy(logits, labels, weights=by_class(self.class_weights, labels, both))
 
         return over_labels(batch, of)
-
-
-def _by_class(class_weights: Tensor | None, labels: Tensor, weights: Tensor | None) -> Tensor | None:
-    """The rows' weights times those of their classes; an unlabelled row's does not count, as it has no loss."""
-    if class_weights is None:
-        return weights
-    of_rows = class_weights[labels.clamp(min=0)]
-    return of_rows if weights is None else weights * of_rows

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from picturebook.data.images import Broken, Decoded, decode, picture_bytes
 from picturebook.data.views import evaluation_views
+from picturebook.errors import OptionError
 from picturebook.evaluate import Classifier, open_classifier
+from picturebook.models.device import named_device
 from picturebook.predict.onnx_model import ENDING, open_onnx
 from picturebook.predict.pictures import Picture, list_pictures
 from picturebook.types import Reporter
@@ -43,7 +45,7 @@ class Answerer:
     is_calibrated: bool
     """Whether a temperature was fitted on validation pictures."""
     probabilities: Callable[[Float[Tensor, "batch 3 size size"]], Float[Tensor, "batch classes"]]
-    """Of RGB images in [0, 1]."""
+    """Of RGB images in [0, 1]; both on the CPU, wherever the model is."""
 
     def answer(self, pictures: Sequence[Decoded]) -> Float[Tensor, "pictures classes"]:
         """Probabilities of pictures that were decoded at `canvas_size`."""
@@ -52,27 +54,35 @@ class Answerer:
         return self.probabilities(evaluation_views(canvases, sizes, image_size=self.image_size))
 
 
-def open_answerer(model: Path) -> Answerer:
-    """Open a run, a student folder or an ONNX file of `picturebook export`.
+def open_answerer(model: Path, *, device: str = "auto") -> Answerer:
+    """Open a run, a student folder or an ONNX file of `picturebook export`, which is run on the CPU.
 
     Raises:
+        OptionError: there is no such device, or no other than the CPU for an ONNX file.
         RunError, ModelError: there is none, or it is half written, or the file is another's.
     """
+    place = named_device(device)
     if model.suffix.lower() == ENDING:
+        if device not in ("auto", "cpu"):
+            raise OptionError(f"device = {device!r}: ONNX files are run on the CPU here. Leave it out, or name the run.")
         onnx = open_onnx(model)
         about = onnx.about
         return Answerer(about.class_names, about.canvas_size, about.image_size, about.is_calibrated, onnx.probabilities)
-    return student_answerer(open_classifier(model))
+    return student_answerer(open_classifier(model).to(place))
 
 
 def student_answerer(student: Classifier) -> Answerer:
-    """A student that was opened."""
+    """A student that was opened, where it is."""
+
+    def probabilities(images: Tensor) -> Tensor:
+        return student.probabilities(images.to(student.device)).cpu()
+
     calibrated = student.temperature is not None
-    return Answerer(student.classes, student.canvas_size, student.encoder.image_size, calibrated, student.probabilities)
+    return Answerer(student.classes, student.canvas_size, student.encoder.image_size, calibrated, probabilities)
 
 
 def predict_files(
-    model: Path, images: Sequence[str | Path], *, top: int, reporter: Reporter, batch_size: int = 64
+    model: Path, images: Sequence[str | Path], *, top: int, device: str = "auto", reporter: Reporter, batch_size: int = 64
 ) -> list[Prediction]:
     """Predict every picture that `images` stand for. A broken file is listed, not fatal.
 
@@ -80,14 +90,15 @@ def predict_files(
         model: a run, a student folder or an ONNX file of `picturebook export`.
         images: files, folders (all pictures in them), patterns (*, ?, **), or tables with a column file_name.
         top: classes a picture, at least 1.
+        device: where a run or a student folder computes.
         reporter: where it tells how it goes.
         batch_size: pictures at a time.
 
     Raises:
         DataError: a path does not exist, or there is no picture.
-        RunError, ModelError: as `open_answerer`.
+        OptionError, RunError, ModelError: as `open_answerer`.
     """
-    answerer = open_answerer(model)
+    answerer = open_answerer(model, device=device)
     pictures = list_pictures(images)
     if not answerer.is_calibrated:
         reporter.say(f"No temperature was fitted for {model}: its probabilities are the plain softmax.")

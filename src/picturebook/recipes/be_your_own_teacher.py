@@ -16,7 +16,7 @@ from picturebook.models.artefact import save_student
 from picturebook.models.exits import build_exits, exit_encoders
 from picturebook.models.image_encoders import ImageEncoder
 from picturebook.objectives.own_teacher import OwnTeacher, OwnTeacherOptions
-from picturebook.recipes.encoders import teacher_logits
+from picturebook.recipes.encoders import class_weights, teacher_logits
 from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.stages import Stages
@@ -45,7 +45,8 @@ def run(stages: Stages, options: OwnTeacherRecipe) -> None:
             f"early_exit = {options.early_exit}, but {student.name} has exits 1 to {len(exits)} before its last classifier, "
             "which is the student itself."
         )
-    objective = OwnTeacher(student, exits, options.loss, blocks=options.blocks)
+    weights = class_weights(stages, options.loss.class_weights)
+    objective = OwnTeacher(student, exits, options.loss, blocks=options.blocks, class_weights=weights)
     stages.train("student", objective, rows=stages.labelled_rows, validate=stages.validation_of(student))
     shallow = exit_encoders(student, exits, blocks=options.blocks)
     if options.early_exit is not None and stages.accelerator.is_main_process:

@@ -8,6 +8,7 @@ from picturebook.data.tables import DataOptions
 from picturebook.data.views import ViewOptions
 from picturebook.engine import Tracker, TrainOptions
 from picturebook.errors import OptionError
+from picturebook.models.device import Device
 from picturebook.options import Options
 
 
@@ -34,7 +35,7 @@ class RecipeOptions(Options):
     """Fixes initialisation, order and views; equal seeds pair the arms of a study."""
     out: str
     """Run folder; must not exist."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to train; auto takes what is there."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto is bf16 where the processor computes in it, else fp32."""

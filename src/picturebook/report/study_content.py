@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from picturebook.report.content import Curve
+from picturebook.report.reliability import Reliability
+
 CLAIM = 8
 """Seeds under which no claim is made."""
 
@@ -103,6 +106,93 @@ class ContrastRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassGain:
+    """How much more of a class an arm names rightly than the baseline, in points, a mean over seeds."""
+
+    mean: float
+    low: float | None
+    """Lower end of the paired bootstrap's 95 % interval over test pictures; None where there are few, or all differ alike."""
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """One class in the baseline and in the other arms."""
+
+    name: str
+    num: int
+    """Its test pictures."""
+    baseline: float
+    """Accuracy in points, a mean over seeds."""
+    gains: tuple[ClassGain | None, ...]
+    """One an arm, in the order of `StudyDetails.compared`; None where it shares no seed or no pictures with the baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One class taken for another, and how often by each arm."""
+
+    label: str
+    prediction: str
+    num: int
+    """Test pictures of the true class."""
+    counts: tuple[float, ...]
+    """Pictures in a run, a mean over seeds; one an arm, in the order of `StudyDetails.measured`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmCalibration:
+    """How sure an arm's students were, and how often they were right, all seeds together."""
+
+    name: str
+    before: Reliability
+    after: Reliability | None
+    """With each run's own temperature, fitted on its validation pictures; None where there were none."""
+    temperatures: tuple[float, ...]
+    """One a run, where they were fitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmAudit:
+    """What the audits of an arm's teachers said."""
+
+    name: str
+    verdict: str
+    """The worst over seeds, controls included."""
+    reasons: tuple[str, ...]
+    """Of the first seed with an audit."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Where a run of the study is shown by itself."""
+
+    name: str
+    command: str
+    """What writes its page."""
+    link: str
+    """The page as seen from the study's; "" where it was not written yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDetails:
+    """What lies behind the means: by epoch, by class, by certainty. Parts that are empty are left out."""
+
+    curves: tuple[Curve, ...] = ()
+    """Each arm's validation accuracy by epoch, in [0, 1], a mean over seeds."""
+    baseline: str = ""
+    compared: tuple[str, ...] = ()
+    """Arms beside the baseline."""
+    classes: tuple[ClassRow, ...] = ()
+    measured: tuple[str, ...] = ()
+    """Arms with a finished run."""
+    mistakes: tuple[Mistake, ...] = ()
+    calibrations: tuple[ArmCalibration, ...] = ()
+    audits: tuple[ArmAudit, ...] = ()
+    pages: tuple[RunPage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StudyReport:
     """Everything on a study's page, in the order of the page. A part that is empty is left out."""
 
@@ -119,3 +209,4 @@ class StudyReport:
     setting: tuple[tuple[str, str], ...]
     commands: tuple[str, ...]
     notes: tuple[str, ...]
+    details: StudyDetails = StudyDetails()

@@ -1,6 +1,8 @@
 """A study's page: one HTML file that needs nothing else."""
 
 from picturebook.report.document import render_document
+from picturebook.report.plots import learning_curves
+from picturebook.report.reliability import reliability_plot
 from picturebook.report.study_content import ArmRow, StudyReport
 from picturebook.report.study_plots import forest_plot, runs_plot
 from picturebook.report.wording import UNMEASURED, duration
@@ -37,6 +39,14 @@ def _figures(report: StudyReport) -> dict[str, str]:
         figures["forest"] = forest_plot(report.contrasts, margin=report.margin, name="forest")
     if any(arm.mean is not None for arm in report.arms):
         figures["runs"] = runs_plot(report.arms, name="runs")
+    details = report.details
+    if details.curves:
+        labels = {arm.name: arm.name for arm in report.arms}  # their order gives the colours, which are those of the runs
+        title = "Validation accuracy by epoch, mean over seeds"
+        figures["curves"] = learning_curves(details.curves, name="curves", title=title, quantity="accuracy", labels=labels)
+    for number, arm in enumerate(details.calibrations):
+        shown = {"as trained": arm.before} | ({} if arm.after is None else {"with temperature": arm.after})
+        figures[f"reliability-{number}"] = reliability_plot(shown, name=f"reliability-{number}")
     return figures
 
 

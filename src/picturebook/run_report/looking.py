@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from picturebook.attention import WordsInPicture, look
+from picturebook.attention import WordsInPicture, look, student_looks
 from picturebook.data.loaders import evaluation_batches
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
@@ -126,10 +126,6 @@ def where_the_student_looks(run: RunFiles, pictures: Pictures) -> Gallery:
         encoder, _ = load_student(run.folder.student)
     except PicturebookError as error:
         return Gallery(note=f"This cannot be shown: {error}")
-    if encoder.grid == (1, 1):
-        return Gallery(
-            note=f"Not shown: the last map of {encoder.architecture} at {encoder.image_size} pixels has one place alone."
-        )
     predictions = probs[chosen].argmax(axis=1)
     batch = next(
         evaluation_batches(
@@ -137,24 +133,20 @@ def where_the_student_looks(run: RunFiles, pictures: Pictures) -> Gallery:
         )
     )
     assert batch.images is not None
-    evidence = encoder.class_activation(batch.images, torch.from_numpy(predictions)).double().numpy()
-    if not evidence.any():
-        return Gallery(
-            note=f"Not shown: the classifier of {encoder.architecture} reads a token of its own, in which the places are mixed."
-        )
-    maps = evidence.clip(min=0)
-    totals = maps.sum(axis=(1, 2))
+    maps, reason = student_looks(encoder, batch.images, torch.from_numpy(predictions))
+    if maps is None:
+        return Gallery(note=f"Not shown: {reason}")
     shown = tuple(
         Attention(
             image=np.asarray(pictures.canvases[rows[place]]),
             text="",
-            weights=maps[number] / totals[number],
+            weights=maps[number],
             label=run.classes[answers.labels[place]],
             prediction=run.classes[predictions[number]],
             probability=float(probs[place].max()),
         )
         for number, place in enumerate(chosen.tolist())
-        if totals[number] > 0
+        if maps[number].any()
     )
     if not shown:
         return Gallery(note="Not shown: in none of the looked at pictures does any place speak for the student's answer.")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from picturebook.attention import student_looks
 from picturebook.data.images import Broken, Decoded, decode
 from picturebook.data.thumbnails import png
 from picturebook.data.views import evaluation_views
@@ -61,16 +62,16 @@ class Answers:
 
     @torch.no_grad()
     def predict(self, data: bytes) -> dict[str, Any]:
-        """The likeliest classes, the nearest training pictures and what the model saw.
+        """The likeliest classes, the nearest training pictures, what the model saw and where it looked.
 
         Raises:
             Refusal: the bytes give no picture.
         """
         picture, images = self._look_at(data)
-        logits, features = self.classifier.encoder.forward_features(images)
-        probs = self.classifier.calibrated(logits)[0]
+        logits, features = self.classifier.encoder.forward_features(images.to(self.classifier.device))
+        probs = self.classifier.calibrated(logits)[0].cpu()
         best = probs.topk(min(MOST_CLASSES, len(probs)))
-        near = [] if self.neighbours is None else self.neighbours.nearest(features[0].numpy(), num=MOST_NEIGHBOURS)
+        near = [] if self.neighbours is None else self.neighbours.nearest(features[0].cpu().numpy(), num=MOST_NEIGHBOURS)
         return {
             "classes": [
                 {"name": self.classifier.classes[index], "probability": round(value, 6)}
@@ -82,6 +83,7 @@ class Answers:
             "height": picture.height,
             "width": picture.width,
             "seen": _data_address(_pixels(images)),
+            "looks": self._student_looks(images, best.indices[:1]),
         }
 
     def look(self, data: bytes, *, words: str) -> dict[str, Any]:
@@ -99,8 +101,7 @@ class Answers:
             )
         _, images = self._look_at(data)
         weights = self.words.look(images, words)
-        shown = Attention(_pixels(images), words, weights, label="", prediction="", probability=0.0)
-        return {"words": words, "weights": np.round(weights, 6).tolist(), "overlay": attention_overlay(shown)}
+        return {"words": words, "weights": np.round(weights, 6).tolist(), "overlay": _overlay(images, weights)}
 
     def thumbnail(self, row: int) -> bytes:
         """A training picture as a PNG file.
@@ -112,6 +113,16 @@ class Answers:
         if content is None:
             raise Refusal(404, f"There is no training picture {row}.")
         return content
+
+    def _student_looks(self, images: Tensor, best: Tensor) -> dict[str, Any]:
+        """Where the student looked for its answer, or why that is not shown."""
+        device = self.classifier.device
+        maps, reason = student_looks(self.classifier.encoder, images.to(device), best.to(device))
+        if maps is None:
+            return {"problem": f"Where the model looks is not shown: {reason}"}
+        if not maps.any():
+            return {"problem": "No place of the picture speaks for this answer more than against it."}
+        return {"weights": np.round(maps[0], 6).tolist(), "overlay": _overlay(images, maps[0]), "problem": ""}
 
     def _look_at(self, data: bytes) -> tuple[Decoded, Tensor]:
         """The picture, and as images [1, 3, size, size] what the model sees of it."""
@@ -127,6 +138,10 @@ class Answers:
 def _pixels(images: Tensor) -> np.ndarray:
     pixels: np.ndarray = images[0].permute(1, 2, 0).mul(255).round().to(torch.uint8).numpy()
     return pixels
+
+
+def _overlay(images: Tensor, weights: np.ndarray) -> str:
+    return attention_overlay(Attention(_pixels(images), "", weights, label="", prediction="", probability=0.0))
 
 
 def _data_address(pixels: np.ndarray) -> str:

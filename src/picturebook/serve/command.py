@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,13 +16,14 @@ _SECONDS = 30.0
 """Time for one request, from its first byte to its answer."""
 
 
-def serve(run: Path, *, host: str, port: int, max_mb: int, cache: Path, reporter: Reporter) -> None:
+def serve(run: Path, *, host: str, port: int, max_mb: int, device: str = "auto", cache: Path, reporter: Reporter) -> None:
     """Serve a run's page until Ctrl-C or SIGTERM.
 
     Args:
         run: a finished run, or a student folder.
         host: address or name to listen at; others than loopback open it to the network, which is warned of.
         port: 0 for any that is free.
+        device: where models compute.
         max_mb: size of a picture's file that is read at most, in megabytes.
         cache: folder of canvases, features and text vectors.
         reporter: where it tells how it goes.
@@ -41,7 +43,7 @@ def serve(run: Path, *, host: str, port: int, max_mb: int, cache: Path, reporter
     from picturebook.serve.waiting import WaitingRoom
 
     with _bind(host, port) as listener, WaitingRoom(places=_PLACES, seconds=_SECONDS) as room:
-        answers = open_answers(run, cache=cache, reporter=reporter)
+        answers = open_answers(run, device=device, cache=cache, reporter=reporter)
         address, number = listener.getsockname()[:2]
         if not ipaddress.ip_address(address).is_loopback:
             reporter.say(
@@ -62,11 +64,10 @@ def serve(run: Path, *, host: str, port: int, max_mb: int, cache: Path, reporter
             lifespan="off",
             timeout_graceful_shutdown=5,
         )
-        try:
-            with sigterm_raises():
-                uvicorn.Server(settings).run(sockets=[listener])  # ends what is being answered, then passes the signal on
-        except (KeyboardInterrupt, InterruptionError):
-            reporter.say("Stopped.")
+        # It returns without KeyboardInterrupt where this process ignores SIGINT, as what a shell starts with & does.
+        with suppress(KeyboardInterrupt, InterruptionError), sigterm_raises():
+            uvicorn.Server(settings).run(sockets=[listener])  # ends what is being answered, then passes the signal on
+        reporter.say("Stopped.")
 
 
 def _bind(host: str, port: int) -> socket.socket:

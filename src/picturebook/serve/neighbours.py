@@ -117,11 +117,11 @@ def _fill(
     missing, _ = writer.missing()
     asked = np.array([rows[number] for number in missing.tolist()], dtype=np.int64)
     done = len(ids) - len(missing)
-    device = torch.device("cpu")
+    device = encoder.mean.device
     for batch in evaluation_batches(pictures, asked, image_size=encoder.image_size, device=device, batch_size=64):
         assert batch.images is not None
         features = functional.normalize(encoder.forward_features(batch.images)[1].float(), dim=1)
-        writer.write(batch.ids.numpy(), batch.views.numpy(), features.numpy())
+        writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), features.cpu().numpy())
         done += len(batch)
         progress(done, len(ids))
     writer.finish()

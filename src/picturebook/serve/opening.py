@@ -6,9 +6,11 @@ from typing import Any
 
 from picturebook.data.pictures import load_pictures
 from picturebook.data.texts import TextOptions
-from picturebook.errors import PicturebookError
+from picturebook.errors import ModelError, PicturebookError
 from picturebook.evaluate import Classifier, open_classifier
+from picturebook.models.device import named_device
 from picturebook.options import validate
+from picturebook.predict.onnx_model import ENDING
 from picturebook.runs import RunFolder, read_json
 from picturebook.serve.answers import Answers
 from picturebook.serve.neighbours import Neighbours, find_neighbours
@@ -21,20 +23,28 @@ _PRIVILEGED = (
 )
 
 
-def open_answers(path: Path, *, cache: Path, reporter: Reporter) -> Answers:
+def open_answers(path: Path, *, device: str = "auto", cache: Path, reporter: Reporter) -> Answers:
     """Open a finished run, or a student folder alone, which has neither training pictures nor words.
 
     What is missing beside the student is said in a sentence, here and on the page, and the rest goes on without it.
 
     Args:
         path: the folder.
+        device: where models compute.
         cache: where canvases, features of the training pictures and text vectors are kept.
         reporter: where it tells how it goes.
 
     Raises:
-        RunError, ModelError: there is no student, or the run is half written.
+        OptionError: there is no such device.
+        RunError, ModelError: there is no student, or the run is half written, or it is an ONNX file.
     """
-    classifier = open_classifier(path)
+    place = named_device(device)
+    if path.suffix.lower() == ENDING and path.is_file():
+        raise ModelError(
+            f"{path} is an ONNX file, which tells names and nothing else: where a model looks and which pictures are near needs "
+            f"its weights. Serve its run, or ask the file: picturebook predict {path} PICTURES."
+        )
+    classifier = open_classifier(path).to(place)
     name = path.resolve().name
     if classifier.data is None:
         return Answers(name, classifier, None, None, "A student folder alone does not know its training pictures.", None, "")
@@ -71,6 +81,8 @@ def _open_words(run: RunFolder, settings: dict[str, Any], classifier: Classifier
         return None, ""
     try:
         text = validate(TextOptions, settings["text"], source=str(run.settings))
-        return open_typed_words(run, text, classifier.classes, seed=settings.get("seed", 0), cache=cache), ""
+        return open_typed_words(
+            run, text, classifier.classes, seed=settings.get("seed", 0), device=classifier.device, cache=cache
+        ), ""
     except PicturebookError as error:
         return None, f"Typed words cannot be asked: {error}"

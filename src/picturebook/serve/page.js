@@ -105,6 +105,7 @@ function show(item) {
   byId("classes").replaceChildren(...(answer ? answer.classes.map(classRow) : []));
   byId("seen").hidden = !answer;
   if (answer) byId("seen").querySelector("img").src = answer.seen;
+  showLooks(answer);
   if (byId("near")) byId("near").replaceChildren(...(answer ? answer.neighbours.map(neighbour) : []));
   const best = answer && answer.classes[0];
   byId("status").textContent = best ? `${item.name}: ${best.name}, ${percent(best.probability)}` : "";
@@ -112,6 +113,17 @@ function show(item) {
     byId("looked").hidden = true;
     byId("words-problem").textContent = "";
   }
+}
+
+// Where the model looked for its first answer, or why that is not shown.
+function showLooks(answer) {
+  byId("looks").hidden = !(answer && answer.looks.overlay);
+  byId("no-looks").textContent = answer ? answer.looks.problem : "";
+  if (byId("looks").hidden) return;
+  const said = `For “${answer.classes[0].name}” the model looks ${place(answer.looks.weights)} the picture`;
+  byId("looks").querySelector("img").src = answer.looks.overlay;
+  byId("looks").querySelector("img").alt = `Map: ${said}`;
+  byId("looks-words").textContent = `${said}.`;
 }
 
 function showPicture(item) {
@@ -149,7 +161,7 @@ function neighbour({ name, label, similarity, thumbnail }) {
   return entry;
 }
 
-// In which ninth of the picture the words look most, for those who do not see the map.
+// In which ninth of the picture words or the model look most, for those who do not see the map.
 function place(weights) {
   const all = weights.flat();
   if (Math.max(...all) * all.length < 1.5) return "nearly everywhere alike in";

@@ -42,13 +42,15 @@ class TypedWords:
             images: one picture, RGB in [0, 1], of the student's size.
             words: what asks; one text of one sentence.
         """
-        tokens, queries = self.encoder.tokens(images), self._queries(words)
+        device = self.encoder.mean.device
+        tokens, queries = self.encoder.tokens(images.to(device)), self._queries(words)
+        vectors, mask = queries.vectors[None].to(device), queries.mask[None].to(device)
         maps = []
         for experts in self.head.folds:
-            _, found = _attention(experts.heads[0])(queries.vectors[None], queries.mask[None], tokens, with_attention=True)
+            _, found = _attention(experts.heads[0])(vectors, mask, tokens, with_attention=True)
             assert found is not None
             maps.append(found[0, 0])
-        weights = torch.stack(maps).mean(dim=0).reshape(self.encoder.grid).double().numpy()
+        weights = torch.stack(maps).mean(dim=0).cpu().reshape(self.encoder.grid).double().numpy()
         return np.asarray(weights / weights.sum())
 
     def _queries(self, words: str) -> Queries:
@@ -59,7 +61,9 @@ class TypedWords:
         return queries if self.bank is None else whiten_by(self.bank, queries)
 
 
-def open_typed_words(run: RunFolder, text: TextOptions, classes: tuple[str, ...], *, seed: int, cache: Path) -> TypedWords:
+def open_typed_words(
+    run: RunFolder, text: TextOptions, classes: tuple[str, ...], *, seed: int, device: torch.device, cache: Path
+) -> TypedWords:
     """The teacher of a finished run, where its head attends by words.
 
     Args:
@@ -67,6 +71,7 @@ def open_typed_words(run: RunFolder, text: TextOptions, classes: tuple[str, ...]
         text: the run's words.
         classes: in the order of the logits.
         seed: of the run; only controls of the words look at it.
+        device: where the teacher computes; words are encoded on the CPU.
         cache: folder of the text vectors, where those of the class texts are.
 
     Raises:
@@ -82,7 +87,7 @@ def open_typed_words(run: RunFolder, text: TextOptions, classes: tuple[str, ...]
     if mode == "bank":
         sentences = class_texts(text, classes, seed=seed).sentences
         bank = encode_queries(text_encoder, sentences, asking=text.queries, cache=cache)
-    return TypedWords(encoder, head, text_encoder, text.queries, bank)
+    return TypedWords(encoder.to(device), head.to(device), text_encoder, text.queries, bank)
 
 
 def _attention(head: nn.Module) -> CrossAttention:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from picturebook.errors import RunError
 from picturebook.study.cells import Cell
@@ -17,19 +17,35 @@ _BADNESS = {"PASS": 0, "WARN": 1, "FAIL": 3}
 class Answers:
     """One student on the labelled test pictures, by ascending id."""
 
+    classes: tuple[str, ...]
     ids: Int64[np.ndarray, " n"]
     labels: Int64[np.ndarray, " n"]
-    right: Bool[np.ndarray, " n"]
     groups: np.ndarray | None
     """Group names [n], where the data have groups."""
+    predictions: Int64[np.ndarray, " n"]
+    certainty: Float64[np.ndarray, " n"]
+    """Probability of the prediction, in [0, 1], rounded to 1/255."""
+    calibrated: Float64[np.ndarray, " n"] | None
+    """The same with the temperature that was fitted on the validation pictures; None where there were none with a label."""
+    temperature: float | None
     nll: float
     ece: float
     seconds: dict[str, float]
     """By stage."""
+    validations: list[list[float]]
+    """[epoch, accuracy in [0, 1]] on validation pictures."""
     audit: str | None
     """The teacher's verdict, where there was an audit."""
+    reasons: tuple[str, ...]
+    """Of that verdict."""
     commit: str
     """Of picturebook, when it was trained."""
+
+    @property
+    def right(self) -> Bool[np.ndarray, " n"]:
+        """Whether each was named rightly."""
+        right: np.ndarray = self.predictions == self.labels
+        return right
 
     @property
     def accuracy(self) -> float:
@@ -48,18 +64,25 @@ def read_answers(cell: Cell) -> Answers:
         RunError: its predictions are missing or broken, or there were no labelled test pictures.
     """
     record = read_record(cell)
-    if record.pictures is None or record.right is None or "test" not in record.models[STUDENT]:
+    asked, answered, audit = record.asked, record.answered, record.audit or {}
+    if asked is None or answered is None or "test" not in record.models[STUDENT]:
         raise RunError(f"{cell.folder} has no labelled test pictures, and arms are compared on these: raise data.split.test.")
     test = record.models[STUDENT]["test"]
     return Answers(
-        ids=record.pictures.ids,
-        labels=record.pictures.labels,
-        right=record.right,
-        groups=record.pictures.groups,
+        classes=asked.classes,
+        ids=asked.ids,
+        labels=asked.labels,
+        groups=asked.groups,
+        predictions=answered.predictions,
+        certainty=answered.certainty,
+        calibrated=answered.calibrated,
+        temperature=answered.temperature,
         nll=test["nll"],
         ece=100.0 * test["ece"],
         seconds=record.seconds,
-        audit=None if record.audit is None else str(record.audit["verdict"]),
+        validations=record.validations,
+        audit=audit.get("verdict"),
+        reasons=tuple(audit.get("reasons", ())),
         commit=record.commit,
     )
 

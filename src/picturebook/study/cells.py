@@ -1,6 +1,7 @@
 """Cells: the runs of a study, one an arm and seed, with their settings resolved and in an order in which teachers come first."""
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,6 +81,13 @@ class Plan:
     """Name of the study's file, for messages."""
     tuned: Mapping[str, Values] = field(default_factory=dict)
     """Arm → values found by its trials, or inherited."""
+    overrides: tuple[str, ...] = ()
+    """What was laid over the file's settings."""
+
+    @property
+    def command(self) -> str:
+        """What runs the study, or goes on with it."""
+        return shlex.join(["picturebook", "compare", self.source, *(word for one in self.overrides for word in ("--set", one))])
 
     @property
     def kept(self) -> Path:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tomlkit
 from rich.console import RenderableType
@@ -25,13 +26,14 @@ from picturebook.report import render_study
 from picturebook.report.study_content import ContrastRow
 from picturebook.study.analysis import Arm, contrast_rows, gather
 from picturebook.study.cells import Cell, Plan, check_arms
+from picturebook.study.details import study_details
 from picturebook.study.ledger import Ledger
 from picturebook.study.page import study_report
 from picturebook.study.records import refuse_other_settings
 from picturebook.study.results import results
 from picturebook.study.running import NOT_RUN, Cells, Runner, TrainProcesses, WhatIsThere
 from picturebook.study.settings import load_study
-from picturebook.study.table import plan_table, study_tables, study_warnings
+from picturebook.study.table import plan_table, planned, study_tables, study_warnings
 from picturebook.study.tuning import Trial, plan_trials, tune
 from picturebook.types import Reporter
 from picturebook.writing import disk_errors_told, holds_something, remove_leftovers, write_atomically, write_json
@@ -42,17 +44,26 @@ class Outcome:
     """What a study has to show, and what failed in it."""
 
     shown: RenderableType
+    record: dict[str, Any]
+    """The same for machines: what results.json has, or the runs of a dry run."""
     failure: str | None = None
     """A sentence where cells failed: to be told after the tables, with exit code 2."""
 
 
 def compare(
-    path: Path, *, reporter: Reporter, dry_run: bool = False, so_far: bool = False, runner: Runner | None = None
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    reporter: Reporter,
+    dry_run: bool = False,
+    so_far: bool = False,
+    runner: Runner | None = None,
 ) -> Outcome:
     """Run a study and tell what came out; what an earlier call finished is not run again.
 
     Args:
         path: STUDY.toml.
+        overrides: settings of it, "seeds=[0, 1]" and the like.
         reporter: told of every cell.
         dry_run: only list the cells, in their order.
         so_far: run nothing: tell what came out of the cells that are finished.
@@ -63,13 +74,14 @@ def compare(
         RunError: the folder holds other things, another process works in it, or a cell was run with other settings.
         InterruptionError: SIGTERM came; the same command goes on.
     """
-    options = load_study(path)
-    plan = Plan(options, str(path))
+    options = load_study(path, overrides)
+    plan = Plan(options, str(path), overrides=tuple(overrides))
     cells, trials = plan.cells(), plan_trials(plan)  # every cell's settings are read here, before anything is run
     check_arms(cells, str(path))
     if dry_run:
         tried_first = [trial for arm in trials.values() for trial in arm]
-        return Outcome(plan_table(plan.ordered([*tried_first, *cells]), options.out))
+        ordered = plan.ordered([*tried_first, *cells])
+        return Outcome(plan_table(ordered, options.out), {"out": options.out, "runs": [planned(cell) for cell in ordered]})
     out = Path(options.out)
     _refuse_others(out)
     with sigterm_raises(), folder_held(out), disk_errors_told(out):
@@ -114,9 +126,9 @@ def _tell(plan: Plan, cells: Sequence[Cell], failed: Mapping[Path, str], tried: 
     contrasts = contrast_rows(plan, arms)
     rows = [arm.row for arm in arms.values()]
     warnings = study_warnings(rows, contrasts, len(plan.options.seeds))
-    _write(plan, arms, contrasts, tried, warnings)
+    record = _write(plan, arms, contrasts, tried, warnings)
     shown = study_tables(rows, contrasts, warnings, margin=plan.options.equivalence_margin)
-    return Outcome(shown, _failure(cells, failed))
+    return Outcome(shown, record, _failure(cells, failed))
 
 
 def _write(
@@ -125,11 +137,15 @@ def _write(
     contrasts: Sequence[ContrastRow],
     tried: Sequence[Trial],
     warnings: Sequence[str],
-) -> None:
-    out, command = Path(plan.options.out), f"picturebook compare {plan.source}"
-    write_json(out / "results.json", results(plan, arms, contrasts, tried, command=command))
-    report = study_report(plan, [arm.row for arm in arms.values()], contrasts, tried, warnings, command)
+) -> dict[str, Any]:
+    """Write results.json and the page, and give what results.json has."""
+    out = Path(plan.options.out)
+    record = results(plan, arms, contrasts, tried)
+    write_json(out / "results.json", record)
+    rows = [arm.row for arm in arms.values()]
+    report = study_report(plan, rows, contrasts, tried, warnings, study_details(plan, arms))
     write_atomically(out / "report.html", render_study(report).encode())
+    return record
 
 
 def _failure(cells: Sequence[Cell], failed: Mapping[Path, str]) -> str | None:

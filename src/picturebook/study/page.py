@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from picturebook.report.study_content import ArmRow, ContrastRow, StudyReport
+from picturebook.report.study_content import ArmRow, ContrastRow, StudyDetails, StudyReport
 from picturebook.study.cells import Plan
 from picturebook.study.results import labels
 from picturebook.study.tuning import Trial
@@ -26,7 +26,7 @@ def study_report(
     contrasts: Sequence[ContrastRow],
     trials: Sequence[Trial],
     warnings: Sequence[str],
-    command: str,
+    details: StudyDetails,
 ) -> StudyReport:
     """The page's content."""
     options, named = plan.options, labels(plan)
@@ -46,8 +46,9 @@ def study_report(
         margin=options.equivalence_margin,
         trials=tuple(_trial(trial) for trial in trials),
         setting=tuple(setting.items()),
-        commands=(command, f"picturebook train {first} --set out=runs/again"),
+        commands=(plan.command, f"picturebook train {first} --set out=runs/again"),
         notes=NOTES,
+        details=details,
     )
 
 

@@ -1,11 +1,10 @@
 """Records: what a study keeps of each finished cell. They are small, so that a study outlives its run folders.
 
 KEEP/
-    runs/ARM/seed-N.json, tune/ARM/trial-N.json    settings, commit, numbers, audit, and which test pictures were named rightly
-    pictures/DIGEST.json                           ids, labels and groups of the test pictures, once for all cells that share them
+    runs/ARM/seed-N.json, tune/ARM/trial-N.json    settings, commit, numbers, audit, validations, and the student's test answers
+    pictures/DIGEST.json                           classes, ids, labels and groups of the test pictures, once for all cells
 """
 
-import base64
 import hashlib
 import json
 import tomllib
@@ -14,31 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool, Int64
-
 from picturebook.config import dump_options, parse_options
 from picturebook.errors import OptionError, RunError
 from picturebook.options import first_difference
 from picturebook.runs import read_json, write_atomically
+from picturebook.study.answered import Answered, Asked, answered
 from picturebook.study.cells import Cell
-from picturebook.types import UNLABELLED
-from picturebook.writing import json_bytes, read_npz
+from picturebook.writing import json_bytes
 
 STUDENT = "student"
 """The stage in which every recipe trains its student, and the student's name among the models."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TestPictures:
-    """The labelled test pictures of a cell, by ascending id."""
-
-    __test__ = False  # it is no test, whatever pytest thinks of its name
-
-    ids: Int64[np.ndarray, " n"]
-    labels: Int64[np.ndarray, " n"]
-    groups: np.ndarray | None
-    """Group names [n], where the data have groups."""
+_PLAIN = ("commit", "steps", "parameters", "seconds", "models", "audit", "captions", "validations")
+"""Fields that are written as they are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,17 +42,14 @@ class Record:
     models: dict[str, dict[str, dict[str, Any]]]
     """Model → split → numbers, without confusion matrices and other long ones."""
     audit: dict[str, Any] | None
-    """Verdict and evidence, where the teacher was audited."""
+    """Verdict, reasons and evidence, where the teacher was audited."""
     captions: dict[str, Any] | None
     """What coca measured of its captions."""
-    pictures: TestPictures | None
+    validations: list[list[float]]
+    """[epoch, accuracy in [0, 1]] of the student on validation pictures."""
+    asked: Asked | None
     """None where there were no labelled test pictures."""
-    right: Bool[np.ndarray, " n"] | None
-    """Whether the student named each of them rightly."""
-
-
-_PLAIN = ("commit", "steps", "parameters", "seconds", "models", "audit", "captions")
-"""Fields that are written as they are."""
+    answered: Answered | None
 
 
 def recorded(cell: Cell) -> bool:
@@ -105,10 +88,13 @@ def read_record(cell: Cell) -> Record:
     """What is known of a finished cell: its record, or else its run folder.
 
     Raises:
-        RunError: a file of either is missing or broken.
+        RunError: a file of the run is missing or broken.
     """
     stored = _stored(cell) if recorded(cell) else None
-    return _from_run(cell, commit="unknown") if stored is None else _from_record(stored, _pictures(cell, stored))
+    if stored is None:
+        return _of_run(cell, commit="unknown")
+    said = None if stored["answered"] is None else Answered.of_plain(stored["answered"])
+    return Record(**{name: stored[name] for name in _PLAIN}, asked=_asked(cell, stored), answered=said)
 
 
 def keep_record(cell: Cell, commit: str) -> None:
@@ -117,20 +103,14 @@ def keep_record(cell: Cell, commit: str) -> None:
     Raises:
         RunError: the run's predictions are missing or broken.
     """
-    record = _from_run(cell, commit)
+    record = _of_run(cell, commit)
     stored: dict[str, Any] = {"settings": _settings(cell)} | {name: getattr(record, name) for name in _PLAIN}
-    stored |= {"pictures": None, "right": None}
-    if record.pictures is not None and record.right is not None:
-        content = json_bytes(
-            {
-                "ids": record.pictures.ids.tolist(),
-                "labels": record.pictures.labels.tolist(),
-                "groups": None if record.pictures.groups is None else record.pictures.groups.tolist(),
-            }
-        )
-        stored |= {"pictures": _digest(content), "right": base64.b64encode(np.packbits(record.right).tobytes()).decode()}
-        if _pictures(cell, stored) is None:
-            _write(_pictures_file(cell, stored), content)
+    stored |= {"asked": None, "answered": None}
+    if record.asked is not None and record.answered is not None:
+        content = json_bytes(record.asked.plain())
+        stored |= {"asked": _digest(content), "answered": record.answered.plain()}
+        if _asked(cell, stored) is None:
+            _write(_asked_file(cell, stored), content)
     _write(cell.record, json_bytes(stored))
 
 
@@ -142,27 +122,23 @@ def _stored(cell: Cell) -> dict[str, Any] | None:
         stored = read_json(cell.record)
     except RunError:
         return None
-    whole = isinstance(stored, dict) and {"settings", "pictures", "right", *_PLAIN} <= stored.keys()
-    if not whole or (stored["pictures"] is not None and _pictures(cell, stored) is None):
+    whole = isinstance(stored, dict) and {"settings", "asked", "answered", *_PLAIN} <= stored.keys()
+    if not whole or (stored["asked"] is not None and _asked(cell, stored) is None):
         return None
     return dict(stored)
 
 
-def _pictures_file(cell: Cell, stored: Mapping[str, Any]) -> Path:
-    return cell.kept / "pictures" / f"{stored['pictures']}.json"
+def _asked_file(cell: Cell, stored: Mapping[str, Any]) -> Path:
+    return cell.kept / "pictures" / f"{stored['asked']}.json"
 
 
-def _pictures(cell: Cell, stored: Mapping[str, Any]) -> TestPictures | None:
+def _asked(cell: Cell, stored: Mapping[str, Any]) -> Asked | None:
     """The pictures that a record names; None where their file is missing or cut off, or where it names none."""
-    file = _pictures_file(cell, stored)
-    if stored["pictures"] is None or not file.is_file():
+    file = _asked_file(cell, stored)
+    if stored["asked"] is None or not file.is_file():
         return None
     content = file.read_bytes()
-    if _digest(content) != stored["pictures"]:
-        return None
-    listed = json.loads(content)
-    groups = None if listed["groups"] is None else np.array(listed["groups"])
-    return TestPictures(np.array(listed["ids"], dtype=np.int64), np.array(listed["labels"], dtype=np.int64), groups)
+    return Asked.of_plain(json.loads(content)) if _digest(content) == stored["asked"] else None
 
 
 def _digest(content: bytes) -> str:
@@ -178,46 +154,25 @@ def _settings(cell: Cell) -> dict[str, Any]:
     return tomllib.loads(dump_options(cell.options))
 
 
-def _from_record(stored: Mapping[str, Any], pictures: TestPictures | None) -> Record:
-    right = None
-    if pictures is not None:
-        bits = np.frombuffer(base64.b64decode(stored["right"]), dtype=np.uint8)
-        right = np.unpackbits(bits, count=len(pictures.ids)).astype(bool)
-    return Record(**{name: stored[name] for name in _PLAIN}, pictures=pictures, right=right)
-
-
-def _from_run(cell: Cell, commit: str) -> Record:
+def _of_run(cell: Cell, commit: str) -> Record:
     results = read_json(cell.run.results)
     audit = read_json(cell.run.audit) if cell.run.audit.is_file() else None
-    pictures, right = _answers(cell)
+    lines = [line for line in cell.run.read_metrics() if line["stage"] == STUDENT]
+    asked, said = answered(cell.run) or (None, None)
+    models = results["models"].items()
     return Record(
         commit=commit,
-        steps=max((line["step"] for line in cell.run.read_metrics() if line["stage"] == STUDENT), default=0),
+        steps=max((line["step"] for line in lines), default=0),
         parameters=results["parameters"],
         seconds=results["seconds"],
-        models={
-            model: {split: _short(numbers) for split, numbers in splits.items()} for model, splits in results["models"].items()
-        },
-        audit=audit and {name: audit[name] for name in ("verdict", "evidence") if name in audit},
+        models={model: {split: _short(numbers) for split, numbers in splits.items()} for model, splits in models},
+        audit=audit and {name: audit[name] for name in ("verdict", "reasons", "evidence") if name in audit},
         captions=results.get("captions"),
-        pictures=pictures,
-        right=right,
+        validations=[[float(line["epoch"]), float(line["val_accuracy"])] for line in lines if "val_accuracy" in line],
+        asked=asked,
+        answered=said,
     )
 
 
 def _short(numbers: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in numbers.items() if not isinstance(value, list) or len(value) == 2}  # 2: an interval
-
-
-def _answers(cell: Cell) -> tuple[TestPictures | None, Bool[np.ndarray, " n"] | None]:
-    path = cell.run.predictions
-    if not path.is_file():
-        raise RunError(f"{path} is missing, so pictures cannot be paired: remove {cell.folder} and compare again.")
-    stored = read_npz(path)
-    if "test_ids" not in stored:
-        return None, None
-    labelled = np.flatnonzero(stored["test_labels"] != UNLABELLED)
-    order = labelled[np.argsort(stored["test_ids"][labelled], kind="stable")]
-    labels = stored["test_labels"][order]
-    groups = stored["test_groups"][order] if "test_groups" in stored else None
-    return TestPictures(stored["test_ids"][order], labels, groups), stored["test_logits"][order].argmax(axis=1) == labels

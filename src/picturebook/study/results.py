@@ -28,11 +28,9 @@ def results(
     arms: Mapping[str, Arm],
     contrasts: Sequence[ContrastRow],
     trials: Sequence[Trial],
-    *,
-    command: str,
 ) -> dict[str, Any]:
     """Everything that was measured; accuracies, their differences and ECE in points."""
-    named = labels(plan)
+    named, command = labels(plan), plan.command
     commits = {name: ", ".join(dict.fromkeys(each.commit for each in arm.answers.values())) for name, arm in arms.items()}
     return {
         "contrasts": [named | _contrast(row, commits) | {"command": command} for row in contrasts],

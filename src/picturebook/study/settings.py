@@ -2,14 +2,14 @@
 
 import copy
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from picturebook.errors import OptionError, unknown_name
-from picturebook.options import Options, read_toml, validate
+from picturebook.options import Options, apply_override, read_toml, validate
 
 _WHOLE = ("model_args",)
 """Tables that are one value: an arm with another model does not want the arguments of the shared one."""
@@ -95,8 +95,8 @@ class StudyOptions(Options):
         return seed + folds
 
 
-def load_study(path: Path) -> StudyOptions:
-    """Read a study's settings.
+def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyOptions:
+    """Read a study's settings, and lay "seeds=[0, 1]" and the like over them.
 
     Raises:
         OptionError: the file cannot be read, or a setting or an arm's name is unknown, misspelt or impossible.
@@ -107,6 +107,8 @@ def load_study(path: Path) -> StudyOptions:
         raise OptionError(f"There is no file {path}: docs/compare.md shows how to write one.") from None
     except OSError as error:
         raise OptionError(f"{path} is no TOML that can be read: {error}.") from None
+    for override in overrides:
+        apply_override(settings, override)
     return parse_study(settings, source=str(path))
 
 

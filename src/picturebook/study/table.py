@@ -1,6 +1,7 @@
 """The study's tables in the terminal."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -37,10 +38,16 @@ def plan_table(cells: Sequence[Cell], out: str) -> RenderableType:
     """What a study would run, in order."""
     table = Table("#", "run", "seed", "learns from", "folder", "state", title=f"study in {out}", title_justify="left")
     for number, cell in enumerate(cells, start=1):
-        state = "there" if known(cell) else "begun" if cell.run.settings.is_file() else "to do"
-        teachers = "; ".join(f"{arm}, seed {seed}" for arm, seed in cell.needs)
-        table.add_row(str(number), cell.name, str(cell.seed), teachers, str(cell.folder), state)
+        said = planned(cell)
+        table.add_row(str(number), cell.name, str(cell.seed), "; ".join(said["learns_from"]), said["folder"], said["state"])
     return Group(table, f"{len(cells)} runs, {sum(not known(cell) for cell in cells)} of them to do.")
+
+
+def planned(cell: Cell) -> dict[str, Any]:
+    """A cell before the study runs."""
+    state = "there" if known(cell) else "begun" if cell.run.settings.is_file() else "to do"
+    teachers = [f"{arm}, seed {seed}" for arm, seed in cell.needs]
+    return {"run": cell.name, "seed": cell.seed, "learns_from": teachers, "folder": str(cell.folder), "state": state}
 
 
 def points(value: float | None, digits: int = 1, *, sign: bool = False) -> str:

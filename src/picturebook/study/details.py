@@ -1,0 +1,149 @@
+"""What lies behind a study's means: curves, classes, mistakes, certainty, audits, and each run's own page."""
+
+import shlex
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+
+from picturebook.report.content import Curve
+from picturebook.report.reliability import reliability
+from picturebook.report.study_content import (
+    ArmAudit,
+    ArmCalibration,
+    ClassGain,
+    ClassRow,
+    Mistake,
+    RunPage,
+    StudyDetails,
+)
+from picturebook.statistics import paired_bootstrap
+from picturebook.study.analysis import Arm
+from picturebook.study.answers import Answers
+from picturebook.study.cells import Plan
+
+_MOST_MISTAKES = 15
+_FEWEST = 5
+"""Pictures, or groups of them, under which no interval of a class is given."""
+
+
+def study_details(plan: Plan, arms: Mapping[str, Arm]) -> StudyDetails:
+    """Gather them from the finished cells; without any, everything is empty."""
+    measured = [arm for arm in arms.values() if arm.answers]
+    baseline = arms[plan.options.baseline or next(iter(arms))]
+    compared = [arm for arm in measured if arm is not baseline]
+    if not measured:
+        return StudyDetails()
+    classes = next(iter(measured[0].answers.values())).classes
+    return StudyDetails(
+        curves=_curves(measured),
+        baseline=baseline.name,
+        compared=tuple(arm.name for arm in compared),
+        classes=_class_rows(classes, baseline, compared) if baseline.answers and compared else (),
+        measured=tuple(arm.name for arm in measured),
+        mistakes=_mistakes(classes, measured),
+        calibrations=tuple(_calibration(arm) for arm in measured),
+        audits=tuple(_audit(arm) for arm in measured if arm.row.audit is not None),
+        pages=tuple(page for arm in measured for page in _pages(plan, arm, baseline)),
+    )
+
+
+def _curves(arms: Sequence[Arm]) -> tuple[Curve, ...]:
+    """Means over the seeds that have a number at that epoch: an epoch that only some of them were validated at is left out."""
+    curves = []
+    for arm in arms:
+        by_epoch: dict[float, list[float]] = defaultdict(list)
+        for answers in arm.answers.values():
+            for epoch, accuracy in answers.validations:
+                by_epoch[epoch].append(accuracy)
+        points = [(epoch, mean(values)) for epoch, values in sorted(by_epoch.items()) if len(values) == len(arm.cells)]
+        if points:
+            curves.append(Curve(arm.name, tuple(points)))
+    return tuple(curves)
+
+
+def _class_rows(classes: Sequence[str], baseline: Arm, compared: Sequence[Arm]) -> tuple[ClassRow, ...]:
+    first = next(iter(baseline.answers.values()))
+    rows = []
+    for number, name in enumerate(classes):
+        inside = {seed: answers.labels == number for seed, answers in baseline.answers.items()}
+        reached = [float(answers.right[inside[seed]].mean()) for seed, answers in baseline.answers.items() if inside[seed].any()]
+        if not reached:
+            continue
+        gains = tuple(_class_gain(arm, baseline, number) for arm in compared)
+        rows.append(ClassRow(name, int((first.labels == number).sum()), 100 * mean(reached), gains))
+    return tuple(rows)
+
+
+def _class_gain(arm: Arm, baseline: Arm, number: int) -> ClassGain | None:
+    pairs = [(answers, baseline.answers[seed]) for seed, answers in arm.answers.items() if seed in baseline.answers]
+    if not pairs or not all(ours.same_pictures(theirs) for ours, theirs in pairs):
+        return None
+    chosen = [(ours, theirs, ours.labels == number) for ours, theirs in pairs if (ours.labels == number).any()]
+    if not chosen:
+        return None
+    right = [[100.0 * each[side].right[each[2]] for each in chosen] for side in (0, 1)]
+    gain = mean(float((ours - theirs).mean()) for ours, theirs in zip(*right, strict=True))
+    units = [_units(ours)[inside] for ours, _, inside in chosen]
+    differences = np.concatenate([ours - theirs for ours, theirs in zip(*right, strict=True)])
+    if len(np.unique(np.concatenate(units))) < _FEWEST or np.ptp(differences) == 0:
+        return ClassGain(gain, None, None)
+    interval = paired_bootstrap(*right, clusters=units)
+    return ClassGain(gain, interval.low, interval.high)
+
+
+def _units(answers: Answers) -> np.ndarray:
+    return np.asarray(answers.ids if answers.groups is None else answers.groups)
+
+
+def _mistakes(classes: Sequence[str], arms: Sequence[Arm]) -> tuple[Mistake, ...]:
+    """The most frequent ones over all arms, each arm's runs counting together as one."""
+    counts = np.stack([np.mean([_confusion(each, len(classes)) for each in arm.answers.values()], axis=0) for arm in arms])
+    sizes = counts.sum(axis=2).max(axis=0)
+    total = counts.sum(axis=0)
+    np.fill_diagonal(total, 0)
+    order = np.argsort(-total, axis=None, kind="stable")[:_MOST_MISTAKES]
+    places = [divmod(int(place), len(classes)) for place in order]
+    return tuple(
+        Mistake(classes[label], classes[other], round(sizes[label]), tuple(counts[:, label, other].tolist()))
+        for label, other in places
+        if total[label, other] > 0
+    )
+
+
+def _confusion(answers: Answers, num: int) -> np.ndarray:
+    """[num, num], rows are labels, columns are predictions."""
+    return np.bincount(answers.labels * num + answers.predictions, minlength=num * num).reshape(num, num)
+
+
+def _calibration(arm: Arm) -> ArmCalibration:
+    answers = list(arm.answers.values())
+    right = np.concatenate([each.right for each in answers])
+    calibrated = [each.calibrated for each in answers if each.calibrated is not None]
+    return ArmCalibration(
+        arm.name,
+        reliability(np.concatenate([each.certainty for each in answers]), right),
+        reliability(np.concatenate(calibrated), right) if len(calibrated) == len(answers) else None,
+        tuple(each.temperature for each in answers if each.temperature is not None),
+    )
+
+
+def _audit(arm: Arm) -> ArmAudit:
+    assert arm.row.audit is not None
+    return ArmAudit(arm.name, arm.row.audit, next(each.reasons for each in arm.answers.values() if each.audit is not None))
+
+
+def _pages(plan: Plan, arm: Arm, baseline: Arm) -> list[RunPage]:
+    """The first seed's run against the baseline's of that seed, and what other pages were written."""
+    out, pages = Path(plan.options.out), []
+    for seed, cell in arm.cells.items():
+        page = cell.folder / "report.html"
+        if not page.is_file() and seed != next(iter(arm.cells)):
+            continue
+        against = [] if arm is baseline or seed not in baseline.cells else ["--baseline", str(baseline.cells[seed].folder)]
+        command = shlex.join(["picturebook", "report", str(cell.folder), *against])
+        link = page.relative_to(out).as_posix() if page.is_file() else ""
+        pages.append(RunPage(cell.name, command, link))
+    return pages
