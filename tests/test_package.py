@@ -44,7 +44,11 @@ def test_nothing_in_the_package_is_ignored_by_git() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "completed"),
-    [("picturebook ev", ["evaluate"]), ("picturebook train --re", ["--resume"]), ("picturebook cache cl", ["clean"])],
+    [
+        ("picturebook ev", ["evaluate"]),
+        ("picturebook train --re", ["--resume"]),
+        ("picturebook cache cl", ["clean"]),
+    ],
 )
 def test_the_shell_completes_commands_and_options(typed: str, completed: list[str]) -> None:
     asked = {"_PICTUREBOOK_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
