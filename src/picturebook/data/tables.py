@@ -106,6 +106,8 @@ def _table(rows: Rows, root: str, *, to_train: bool) -> Table:
             f"All {quantity(len(rows.names), 'picture')} in {root} have {listing}; a classifier needs two classes or more. "
             "Are the class folders one level below or above data.root?"
         )
+    if odd := [name for name in classes if not _is_utf8(name)]:
+        raise DataError(f"The class {odd[0]!r} of {root} has a name that is not UTF-8, which no model file can hold: rename it.")
     index = {name: number for number, name in enumerate(classes)} | {"": UNLABELLED}
     ids = sample_ids(rows.names)
     assert len(np.unique(ids)) == len(ids), "two names share a 64-bit hash"
@@ -122,6 +124,11 @@ def _table(rows: Rows, root: str, *, to_train: bool) -> Table:
         stamp=rows.stamp,
         domains=rows.domains,
     )
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether it can be written as text: bytes on disk that are not UTF-8 come to Python as surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _notable(rows: Rows, classes: tuple[str, ...]) -> tuple[Finding, ...]:
