@@ -8,8 +8,7 @@ import pytest
 
 from command_line import CommandLine
 from picturebook.redaction import without_secrets
-from picturebook.study import running
-from picturebook.study.running import TrainProcesses, last_sentence
+from picturebook.study.running import last_sentence
 
 SECRETS = {
     "PICTUREBOOK_API_KEY": "pb-0123456789abcdef",
@@ -109,26 +108,12 @@ def test_an_address_is_shown_without_its_password(picturebook: CommandLine, tmp_
     assert found_below(tmp_path) == {}
 
 
+def test_a_name_cannot_act_on_the_terminal(picturebook: CommandLine, tmp_path: Path) -> None:
+    sentence = picturebook.refusal("inspect", tmp_path / "a\x1b]0;title\x07b")
+    assert r"a\x1b]0;title\x07b" in sentence
+
+
 # ---- processes --------------------------------------------------------------------------------------------------------------
-
-
-def test_no_secret_is_an_argument_of_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands: list[list[str]] = []
-
-    class Process:
-        def __init__(self, command: list[str], **_: Any) -> None:
-            commands.append(command)
-
-        def wait(self) -> int:
-            return 0
-
-    class Cell:
-        folder, file, log = tmp_path, tmp_path / "cell.toml", tmp_path / "cell.log"
-
-    monkeypatch.setattr(running.subprocess, "Popen", Process)
-    assert TrainProcesses(threads=1)(Cell()) is None  # type: ignore[arg-type]
-    assert len(commands) == 1
-    assert told(" ".join(commands[0])) == []
 
 
 def test_no_command_takes_a_key_as_an_argument(picturebook: CommandLine) -> None:
@@ -148,7 +133,9 @@ def test_no_command_takes_a_key_as_an_argument(picturebook: CommandLine) -> None
         ("the bearer of this letter; basic settings", "the bearer [key] this letter; basic settings"),
         ("Authorization: Basic bWU6cGFzcw==", "Authorization: Basic [key]"),
         ("postgres://me:a%40b@host/db?x=1", "postgres://[name]@host/db?x=1"),
+        ("https:/me:secret@host", "https:/[name]@host"),
         ("https://host/path@2 and me@host", "https://host/path@2 and me@host"),
+        ("C:/me@home and a: b@c", "C:/me@home and a: b@c"),
         ("none of these, true", "none of these, true"),
         ("file:///etc/x and C:\\keys", "file:///etc/x and C:\\keys"),
     ],

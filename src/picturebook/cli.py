@@ -1,5 +1,6 @@
 """The command line: argv to one call."""
 
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -27,6 +28,8 @@ app = typer.Typer(
     add_completion=True,
 )
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal acts on; names of files may hold it."""
 
 def _version(shown: bool) -> bool:
     if shown:
@@ -242,5 +245,5 @@ def main() -> None:
 
 def _end(told: str, code: int) -> NoReturn:
     shown = without_secrets(told).encode("utf-8", "backslashreplace").decode()  # names of files need not be UTF-8
-    typer.echo(shown.rstrip(), err=True)
+    typer.echo(_CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", shown.rstrip()), err=True)
     sys.exit(code)

@@ -9,7 +9,8 @@ contrastive     pictures and their words in one space, each told from the others
 captioning      words that follow each other
 gathering       the rows of all processes, for losses within a batch
 
-All compute in float32 at least, whatever the inputs' type, and return a scalar of that type. Nothing is read back from
+All compute in float32 at least, whatever the inputs' type, and return a scalar of that type; divergences of nearly equal
+distributions are computed in float64 (tests/losses/test_against_float64.py says how exact each is). Nothing is read back from
 the device, so values (label ranges, rows that sum to 1) are the caller's business; shapes and settings are checked.
 """
 

@@ -15,6 +15,7 @@ from picturebook.losses.inputs import (
     check_matrix,
     check_temperature,
     check_weights,
+    precise,
     widened,
 )
 from picturebook.types import UNLABELLED
@@ -100,11 +101,11 @@ def virtual_teacher_kl(
     check_weights(weights, logits)
     if not 0.0 < correct_probability < 1.0:
         raise ValueError(f"correct_probability: expected 0 < c < 1, got {correct_probability}")
-    log_q = functional.log_softmax(widened(logits), dim=1)
+    log_q = functional.log_softmax(precise(logits), dim=1)
     virtual = torch.full_like(log_q, (1.0 - correct_probability) / (logits.shape[1] - 1))
     virtual = virtual.scatter(1, labels.clamp(min=0)[:, None], correct_probability)
     log_p = functional.log_softmax(virtual / temperature, dim=1)
     divergences = functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
     if weights is not None:
         divergences = weights * divergences
-    return torch.where(labels != UNLABELLED, divergences, 0.0).mean()
+    return torch.where(labels != UNLABELLED, divergences, 0.0).mean().to(widened(logits).dtype)

@@ -2,9 +2,8 @@
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
-from picturebook.losses.inputs import Scalar, check_matrix, check_temperature, widened
+from picturebook.losses.inputs import Scalar, check_matrix, check_temperature, exact_log_softmax, widened
 
 
 def multi_crop_cross_entropy(
@@ -37,14 +36,19 @@ def multi_crop_cross_entropy(
     check_temperature(student_temperature)
     if isinstance(teacher_temperature, float):
         check_temperature(teacher_temperature)
-    log_q = functional.log_softmax(widened(student_logits) / student_temperature, dim=2)
-    p = functional.softmax((widened(teacher_logits).detach() - centre) / teacher_temperature, dim=2)
+    log_q = exact_log_softmax(_tempered(widened(student_logits), student_temperature))
+    p = exact_log_softmax(_tempered(widened(teacher_logits).detach() - centre, teacher_temperature)).exp()
     num_views, batch = len(student_logits), student_logits.shape[1]
     total = log_q.new_zeros(())
     for number, answer in enumerate(p):
         others = log_q[:number].sum(dim=0) + log_q[number + 1 :].sum(dim=0)
         total = total - (answer * others).sum()
     return total / (len(p) * (num_views - 1) * batch)
+
+
+def _tempered(logits: Tensor, temperature: float | Tensor) -> Tensor:
+    """Divided only when the largest is 0: what is near it then keeps its digits at a low temperature."""
+    return (logits - logits.detach().amax(dim=-1, keepdim=True)) / temperature
 
 
 def _check(student: Tensor, teacher: Tensor, centre: Tensor) -> None:

@@ -14,6 +14,7 @@ from picturebook.losses.inputs import (
     check_matrix,
     check_pair,
     check_temperature,
+    precise,
     widened,
 )
 from picturebook.types import UNLABELLED
@@ -39,10 +40,11 @@ def distillation_kl(student_logits: Logits, teacher_logits: Logits, *, temperatu
     """
     check_pair(student_logits, teacher_logits, _NAMES)
     check_temperature(temperature)
-    log_q = functional.log_softmax(widened(student_logits) / temperature, dim=1)
-    log_p = functional.log_softmax(widened(teacher_logits).detach() / temperature, dim=1)
+    log_q = functional.log_softmax(precise(student_logits) / temperature, dim=1)
+    log_p = functional.log_softmax(precise(teacher_logits).detach() / temperature, dim=1)
     # "batchmean" is the formula; torch's default "mean" would divide by K as well and weaken the loss K-fold.
-    return temperature**2 * functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+    loss = temperature**2 * functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+    return loss.to(widened(student_logits).dtype)
 
 
 def correlation_distillation(student_logits: Logits, teacher_logits: Logits, *, temperature: float) -> Scalar:
@@ -59,17 +61,18 @@ def correlation_distillation(student_logits: Logits, teacher_logits: Logits, *, 
 
     Returns:
         Scalar in [0, 4 T²] but for rounding. Where nothing varies there is no correlation, ρ = 0: a class over a batch of
-        one image, an image whose classes are all as likely. With K = 2 the first ρ is 1 or −1 and has no gradient.
+        one image, an image whose classes are all as likely. With K = 2 the first ρ is 1 or −1 and has no
+        gradient. Deviations whose root of summed squares is below 1e-8 count as of that length.
 
     Raises:
         ValueError: the shapes differ, B is 0 or T is not a positive number.
     """
     check_pair(student_logits, teacher_logits, _NAMES)
     check_temperature(temperature)
-    q = functional.softmax(widened(student_logits) / temperature, dim=1)
-    p = functional.softmax(widened(teacher_logits).detach() / temperature, dim=1).to(q.dtype)
+    q = functional.softmax(precise(student_logits) / temperature, dim=1)
+    p = functional.softmax(precise(teacher_logits).detach() / temperature, dim=1)
     over_classes, over_images = (1.0 - _correlation(q, p, dim=dim).mean() for dim in (1, 0))
-    return temperature**2 * (over_classes + over_images)
+    return (temperature**2 * (over_classes + over_images)).to(widened(student_logits).dtype)
 
 
 def decoupled_distillation(
@@ -106,14 +109,15 @@ def decoupled_distillation(
     check_labels(labels, student_logits)
     check_temperature(temperature)
     targets = labels.clamp(min=0)
-    q_pair, q_rest = _decoupled(widened(student_logits) / temperature, targets)
-    p_pair, p_rest = _decoupled(widened(teacher_logits).detach() / temperature, targets)
+    q_pair, q_rest = _decoupled(precise(student_logits) / temperature, targets)
+    p_pair, p_rest = _decoupled(precise(teacher_logits).detach() / temperature, targets)
     of_the_pair, of_the_rest = (
         functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
         for log_q, log_p in ((q_pair, p_pair), (q_rest, p_rest))
     )
     divergences = target_weight * of_the_pair + non_target_weight * of_the_rest
-    return temperature**2 * torch.where(labels != UNLABELLED, divergences, 0.0).mean()
+    loss = temperature**2 * torch.where(labels != UNLABELLED, divergences, 0.0).mean()
+    return loss.to(widened(student_logits).dtype)
 
 
 def teacher_confidences(teacher_logits: Logits, *, temperature: float = 1.0) -> Weights:

@@ -16,6 +16,18 @@ def widened(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+def precise(tensor: Tensor) -> Tensor:
+    """The tensor in float64, where the device has it: for differences of nearly equal numbers, and for what T² multiplies."""
+    return widened(tensor) if tensor.device.type == "mps" else tensor.double()
+
+
+def exact_log_softmax(logits: Tensor) -> Tensor:
+    """log softmax over the last dimension in the logits' own type; on CPU torch's adds thousands of terms one by one."""
+    shifted = logits - logits.detach().amax(dim=-1, keepdim=True)
+    adding = torch.float64 if logits.device.type == "cpu" else None
+    return shifted - shifted.exp().sum(dim=-1, keepdim=True, dtype=adding).log().to(logits.dtype)
+
+
 def check_matrix(tensor: Tensor, name: str) -> None:
     """Refuse what is no matrix or an empty one."""
     if tensor.ndim != 2 or 0 in tensor.shape:
