@@ -79,7 +79,8 @@ def _measured(tests: Sequence[str], files: Sequence[str], root: Path, folder: Pa
     coverage = Coverage(config_file=str(settings))
     coverage.combine([str(folder)], keep=False)
     coverage.json_report(outfile=str(folder / "report.json"), show_contexts=True)
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))["files"]
+    told = json.loads((folder / "report.json").read_text(encoding="utf-8"))["files"]
+    report = {str(Path(file).resolve().relative_to(root.resolve())): found for file, found in told.items()}
     return Reach(
         {file: {int(line): names for line, names in found["contexts"].items()} for file, found in report.items()},
         json.loads((folder / "seconds.json").read_text(encoding="utf-8")),

@@ -117,9 +117,9 @@ def test_what_tests_reach_is_told_by_test_and_by_process(root: Path, tmp_path: P
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root / "src"), os.environ.get("PYTHONPATH", "")]))
     found = reach(["tests"], [FILE], root=root, folder=tmp_path / "work")
     name = "tests/test_toy_module.py::test_{}"
-    assert found.lines[FILE][8] == [name.format("larger")]
-    assert found.lines[FILE][3] == [IMPORTING, name.format("elsewhere") + ELSEWHERE]
-    assert found.lines[FILE][16] == [name.format("counted"), name.format("elsewhere") + ELSEWHERE]
+    assert set(found.lines[FILE][8]) == {name.format("larger")}
+    assert set(found.lines[FILE][3]) == {IMPORTING, name.format("elsewhere") + ELSEWHERE}
+    assert set(found.lines[FILE][16]) == {name.format("counted"), name.format("elsewhere") + ELSEWHERE}
     assert set(found.seconds) == {name.format(test) for test in ("larger", "counted", "after", "elsewhere")}
     assert found.coverage[FILE]["num_branches"] - found.coverage[FILE]["covered_branches"] == 1
     (root / "tests" / "test_toy_module.py").write_text(
