@@ -36,10 +36,11 @@ check: $(VENV)/.dev  ## lint, format, types, layers
 docs: $(VENV)/.dev  ## the site into build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-trust: $(VENV)/.dev  ## the long forms: kills, hostile inputs, intervals; ends with docs/reliability.md and its table
+trust: $(VENV)/.dev  ## the long forms: kills, hostile inputs, intervals, mutants; ends with docs/reliability.md and its table
 	$(BIN)/python benchmarks/trust/kills.py
 	$(BIN)/python benchmarks/trust/inputs.py
 	$(BIN)/python benchmarks/trust/intervals.py
+	$(BIN)/python benchmarks/trust/mutants.py
 	$(BIN)/python benchmarks/trust/table.py
 
 clean:  ## what the commands above made, but not the runs

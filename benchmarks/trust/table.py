@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import paths
+from mutant_page import section
 
 KEYS = ["kills", "lost", "inputs", "crashes", "hangs", "escapes", "coverage", "false_positive", "branch", "mutants", "survivors"]
 DOCS = paths.ROOT / "docs"
@@ -48,7 +49,7 @@ def main() -> None:
     numbers: dict[str, Any] = {key: next((part[key] for part in parts.values() if key in part), None) for key in KEYS}
     numbers["commit"] = ", ".join(dict.fromkeys(part["commit"] for part in parts.values() if part)) or None
     (DOCS / "reliability.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    page = _page(numbers, parts["kills"], parts["inputs"], parts["intervals"])
+    page = _page(numbers, parts["kills"], parts["inputs"], parts["intervals"]) + section(parts["mutation"])
     (DOCS / "reliability.md").write_text(page, encoding="utf-8")
     print(page)
 

@@ -31,6 +31,7 @@ app = typer.Typer(
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What a terminal acts on; names of files may hold it."""
 
+
 def _version(shown: bool) -> bool:
     if shown:
         typer.echo(f"picturebook {__version__}")

@@ -64,6 +64,16 @@ def test_blank_texts_decide_nothing() -> None:
     assert audit["R14a"].value == 0
 
 
+def test_words_are_masked_only_where_the_source_says_so() -> None:
+    texts = {"own_sentences": ("a thing",) * 100, "class_words": (("thing",), ("b",), ("c",), ("d",))}
+    reported, claimed = (run(sees, pictures(even(100), **texts, **more), "label_blind") for more in ({}, {"claims_masked": True}))
+    assert {reported[id_].expectation for id_ in ("R14a", "R14b")} == {"report"}
+    assert {claimed[id_].expectation for id_ in ("R14a", "R14b")} == {"0: masked"}
+    assert reported["R14a"].value == 0.25
+    assert reported["R14b"].value == 1
+    assert (reported.verdict, claimed.verdict) == ("WARN", "FAIL")
+
+
 # refusals
 
 

@@ -220,6 +220,19 @@ def test_erasing_takes_between_two_and_twenty_per_cent_of_that_share_of_views() 
     assert share[share > 0].mean() == pytest.approx(0.11, abs=0.02)
 
 
+def test_what_is_erased_is_up_to_three_times_as_wide_as_high_and_the_other_way_about() -> None:
+    canvases, ids = noise(500, 64), np.arange(500)
+    options = STILL.model_copy(update={"erase": 1.0})
+    images = training_views(canvases, np.full((500, 2), 64), ids, ids * 0, seed=0, image_size=64, options=options)
+    changed = (images != canvases.permute(0, 3, 1, 2) / 255).any(dim=1)
+    widths, heights = (changed.any(dim=axis).sum(dim=1) for axis in (1, 2))
+    large = changed.flatten(1).sum(dim=1) > 0.1 * 64**2  # where half a pixel is little
+    ratios = (widths / heights)[large].log()
+    assert ratios.max().item() == pytest.approx(np.log(3), abs=0.08)
+    assert ratios.min().item() == pytest.approx(-np.log(3), abs=0.08)
+    assert ratios.mean().item() == pytest.approx(0.0, abs=0.1)
+
+
 @pytest.mark.parametrize("options", [ViewOptions(brightness=1.0, contrast=1.0, saturation=1.0), EVERYTHING, STRONG])
 def test_views_are_float32_in_0_to_1(options: ViewOptions) -> None:
     canvases = torch.cat((noise(30, 16), torch.zeros(1, 16, 16, 3, dtype=torch.uint8), torch.full((1, 16, 16, 3), 255).byte()))

@@ -67,6 +67,11 @@ def test_answers_without_any_preference_cost_the_logarithm_of_the_prototypes() -
         (((3, 2, 4), (2, 3, 4), 4), "of one batch"),
         (((3, 2, 4), (2, 2, 4), 3), "centre: expected one number a prototype"),
         (((1, 2, 4), (1, 2, 4), 4), "2 views at least"),
+        (((0, 2, 4), (0, 2, 4), 4), "2 views at least"),
+        (((2, 2, 4), (0, 2, 4), 4), "2 views at least"),
+        (((2, 0, 4), (2, 0, 4), 4), "both at least 1"),
+        (((2, 4), (2, 2, 4), 4), "of one batch"),
+        (((2, 2, 4), (2, 4), 4), "of one batch"),
         (((2, 2, 4), (3, 2, 4), 4), "the teacher's among the student's"),
     ],
 )
@@ -88,3 +93,10 @@ def test_temperatures_need_to_be_positive(temperatures: tuple[float, float]) -> 
         multi_crop_cross_entropy(
             zeros, zeros, centre=zeros[0, 0], teacher_temperature=temperatures[0], student_temperature=temperatures[1]
         )
+
+
+def test_a_temperature_may_be_a_tensor_that_a_schedule_writes() -> None:
+    logits = torch.arange(12.0).reshape(2, 2, 3).sin()
+    settings = {"centre": torch.zeros(3), "student_temperature": 0.1}
+    written = multi_crop_cross_entropy(logits, logits, teacher_temperature=torch.tensor(0.5), **settings)
+    assert written.item() == multi_crop_cross_entropy(logits, logits, teacher_temperature=0.5, **settings).item()

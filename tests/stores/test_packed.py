@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from picturebook.errors import StoreError
-from picturebook.stores.packed import PackedArray, PackedWriter, locked
+from picturebook.stores.packed import PackedArray, PackedWriter, is_stored, locked, read_header
 
 IDS = np.array([7, -3, 2**62, -(2**62)], dtype=np.int64)
 FINGERPRINT = {"teacher": "t1", "views": "v1", "classes": "c1"}
@@ -138,6 +138,37 @@ def test_a_broken_header_is_a_sentence(store: Path) -> None:
     (store / "header.json").write_text("{")
     with pytest.raises(StoreError, match="is not whole"):
         PackedArray.open(store, FINGERPRINT)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"fingerprint": "t1"}', '{"fingerprint": null}', "[" * 100_000])
+def test_a_header_that_names_no_fingerprint_is_a_sentence(store: Path, text: str) -> None:
+    (store / "header.json").write_text(text)
+    with pytest.raises(StoreError, match=r"header\.json is not whole .*: remove "):
+        read_header(store)
+
+
+@pytest.mark.parametrize("name", ["ids.npy", "values.npy"])
+def test_a_store_that_is_cut_off_is_a_sentence_and_then_removed(store: Path, name: str) -> None:
+    assert is_stored(store)
+    assert (store / name).exists()
+    (store / name).write_bytes((store / name).read_bytes()[:-1])
+    with pytest.raises(StoreError, match=r"is not whole .*: remove it, and it is made again"):
+        PackedArray.open(store, FINGERPRINT)
+    assert not is_stored(store)
+    assert not store.exists()
+    assert not is_stored(store)
+
+
+def test_a_part_that_is_cut_off_is_begun_anew(tmp_path: Path) -> None:
+    fill(start(tmp_path / "store"), batches=1)
+    values = tmp_path / "store.partial" / "values.npy"
+    values.write_bytes(values.read_bytes()[:-1])
+    assert len(start(tmp_path / "store").missing()[0]) == 8
+
+
+def test_a_finished_store_keeps_no_flags(store: Path) -> None:
+    assert sorted(path.name for path in store.iterdir()) == ["header.json", "ids.npy", "values.npy"]
+    assert not store.with_name("store.partial").exists()
 
 
 def test_one_at_a_time_holds_a_stores_lock(tmp_path: Path) -> None:

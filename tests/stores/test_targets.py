@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from picturebook.errors import StoreError
-from picturebook.stores.targets import TargetStore, TargetWriter
+from picturebook.stores.targets import TargetStore, TargetWriter, targets_are_stored
 from picturebook.types import Batch, Targets
 
 IDS = np.array([30, -10, 20], dtype=np.int64)
@@ -80,3 +80,38 @@ def test_another_teachers_targets_are_refused(tmp_path: Path) -> None:
         TargetStore(tmp_path, {"teacher": "t2"}, with_representation=False)
     with pytest.raises(StoreError, match="There is no store"):
         TargetStore(tmp_path, FINGERPRINT, with_representation=True)
+
+
+def filled(folder: Path, width: int | None) -> Path:
+    store = writer(folder, width=width)
+    fill(store, width=width)
+    store.finish()
+    return folder
+
+
+def test_targets_are_stored_when_all_that_is_distilled_is_there(tmp_path: Path) -> None:
+    assert not targets_are_stored(tmp_path / "none", with_representation=False)
+    logits, both = filled(tmp_path / "logits", None), filled(tmp_path / "both", 5)
+    assert targets_are_stored(logits, with_representation=False)
+    assert targets_are_stored(both, with_representation=False)
+    assert targets_are_stored(both, with_representation=True)
+    assert sorted(path.name for path in both.iterdir() if path.is_dir()) == ["logits", "representation"]
+
+
+def test_logits_whose_representation_is_cut_off_are_labelled_again_with_it(tmp_path: Path) -> None:
+    store = filled(tmp_path, 5)
+    values = store / "representation" / "values.npy"
+    values.write_bytes(values.read_bytes()[:-1])
+    assert not targets_are_stored(store, with_representation=True)
+    assert len(writer(store, width=5).missing()[0]) == 6
+    fill(again := writer(store, width=5), width=5)
+    again.finish()
+    assert targets_are_stored(store, with_representation=True)
+
+
+def test_a_representation_whose_logits_are_cut_off_stays(tmp_path: Path) -> None:
+    store = filled(tmp_path, 5)
+    (store / "logits" / "ids.npy").write_bytes(b"")
+    assert not targets_are_stored(store, with_representation=True)
+    assert not (store / "logits").exists()
+    assert (store / "representation" / "values.npy").exists()
