@@ -4,6 +4,7 @@ from picturebook.engine.devices import build_accelerator, first_process_values, 
 from picturebook.engine.interruption import sigterm_raises
 from picturebook.engine.loop import train
 from picturebook.engine.optimization import TrainOptions, build_optimizer, cosine_between, learning_rate
+from picturebook.engine.together import is_there, written_together
 from picturebook.engine.tracking import Tracker, check_trackers, finish_tracking
 from picturebook.engine.training import Batches, Training
 
@@ -19,8 +20,10 @@ __all__ = [
     "finish_tracking",
     "first_process_values",
     "has_cpu_bf16",
+    "is_there",
     "learning_rate",
     "on_first_process",
     "sigterm_raises",
     "train",
+    "written_together",
 ]
