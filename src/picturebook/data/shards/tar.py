@@ -174,7 +174,7 @@ class _Reading:
         if member.size > _MOST_TEXT:
             raise DataError(f"{self._path}: {member.name} has {member.size:,} bytes, {_MOST_TEXT:,} is the most for a text.")
         try:
-            return os.pread(file, member.size, member.offset).decode("utf-8-sig")
+            return os.pread(file, member.size, member.offset).decode().removeprefix("\ufeff")
         except UnicodeDecodeError as error:
             raise DataError(f"{self._path}: {member.name} is not UTF-8 (byte {error.start:,}): write it anew.") from None
 

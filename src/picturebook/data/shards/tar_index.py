@@ -80,9 +80,11 @@ def _is_header(block: bytes) -> bool:
         stated = int(block[148:156].strip(b" \0") or b"0", 8)
     except ValueError:
         return False
-    rest = block[:148] + b" " * 8 + block[156:]
+    unsigned = sum(block) - sum(block[148:156]) + 8 * ord(" ")
+    if stated == unsigned:
+        return True
     # Some old programs summed up signed bytes.
-    return stated in (sum(rest), sum(rest) - 256 * sum(byte > 127 for byte in rest))
+    return stated == unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
 
 
 def _size(block: bytes, said: dict[str, str], path: Path, offset: int) -> int:
