@@ -1,19 +1,19 @@
-"""One point of the cost curves, in a process of its own: python benchmarks/scaling/points.py PART ROWS CLASSES PROCESSES FOLDER
+"""The points of the cost curves: what one costs, measured in a process of its own (run.py).
 
-Prints one JSON object: seconds of each step, bytes on disk, and the most private memory (RssAnon) that was seen beyond what the
-process had after its imports. The data are 32-pixel JPEGs with labels, made once per number of rows and kept in FOLDER.
+A point gives seconds of each step, on the clock and of the processor, bytes on disk, and the private memory (RssAnon) before it
+began and at most while it ran. The data are 32-pixel JPEGs with labels, made once per number of rows.
 """
 
 import io
-import json
+import multiprocessing
 import os
-import subprocess
-import sys
+import shutil
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ SHARD = 10_000
 """Rows of a shard."""
 BATCH = 256
 FINGERPRINT = {"teacher": "none"}
+FORK = multiprocessing.get_context("fork")
 
 
 def private_memory() -> int:
@@ -120,8 +121,9 @@ def reading(kind: str) -> Callable[..., dict[str, Any]]:
             open_canvases(table, side=SIDE, root=options.root, cache=cache)
         with measured.step("open"):
             open_canvases(table, side=SIDE, root=options.root, cache=cache)
-        sizes = (path.stat().st_size for path in cache.rglob("*") if path.is_file())
-        return measured.told(bytes=sum(sizes))
+        size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+        shutil.rmtree(cache)
+        return measured.told(bytes=size)
 
     return measure
 
@@ -153,12 +155,13 @@ def writer(folder: Path, rows: int, classes: int) -> TargetWriter:
     return TargetWriter(folder, FINGERPRINT, ids=ids, num_views=1, num_classes=classes, representation_width=None)
 
 
-def fill(folder: Path, rows: int, classes: int, share: tuple[int, int]) -> None:
-    """Write this process's part, of answers that cost nothing."""
+def fill(folder: Path, rows: int, classes: int, share: tuple[int, int], ready: Barrier) -> None:
+    """Write one process's part, of answers that cost nothing, once every process is ready."""
     store = writer(folder, rows, classes)
     store.take(share)
     answers = torch.randn(CHUNK, classes, generator=torch.Generator().manual_seed(0))
     ids, views = store.missing()
+    ready.wait()
     for start in range(0, len(ids), CHUNK):
         part = slice(start, start + CHUNK)
         store.write(ids[part], views[part], Targets(answers[: len(ids[part])]))
@@ -167,25 +170,16 @@ def fill(folder: Path, rows: int, classes: int, share: tuple[int, int]) -> None:
 def targets(rows: int, classes: int, processes: int, folder: Path) -> dict[str, Any]:
     """A target store written by processes that share it out, and read in random batches."""
     store = folder / "targets" / f"{os.getpid()}"
-    measured = Measured()
     writer(store, rows, classes)
+    ready = FORK.Barrier(processes)
+    others = [FORK.Process(target=fill, args=(store, rows, classes, (rank, processes), ready)) for rank in range(1, processes)]
+    for other in others:
+        other.start()
+    measured = Measured()
     with measured.step("write"):
-        command = [sys.executable, __file__, "fill", str(rows), str(classes)]
-        # Another process's imports are none of a store's seconds, so it says when it begins.
-        others = [
-            subprocess.Popen([*command, f"{rank}/{processes}", str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            for rank in range(1, processes)
-        ]
+        fill(store, rows, classes, (0, processes), ready)
         for other in others:
-            other.stdout.readline()  # type: ignore[union-attr]
-        start = time.perf_counter()
-        for other in others:
-            other.stdin.close()  # type: ignore[union-attr]
-        fill(store, rows, classes, (0, processes))
-        for other in others:
-            other.wait()
-        seconds = time.perf_counter() - start
-    measured.seconds["write"] = seconds
+            other.join()
     writer(store, rows, classes).finish()
     read = TargetStore(store, FINGERPRINT, with_representation=False)
     order = np.random.default_rng(0).permutation(rows)[: 40 * BATCH]
@@ -193,8 +187,9 @@ def targets(rows: int, classes: int, processes: int, folder: Path) -> dict[str, 
         for begin in range(0, len(order), BATCH):
             ids = torch.from_numpy(order[begin : begin + BATCH])
             read.read(Batch(ids, torch.zeros_like(ids), ids))
-    sizes = (path.stat().st_size for path in store.rglob("*") if path.is_file())
-    return measured.told(bytes=sum(sizes), records_read=len(order))
+    size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+    shutil.rmtree(store)
+    return measured.told(bytes=size, records_read=len(order))
 
 
 def made(rows: int, classes: int, processes: int, folder: Path) -> dict[str, Any]:
@@ -207,17 +202,16 @@ def made(rows: int, classes: int, processes: int, folder: Path) -> dict[str, Any
 PARTS = {"data": made, "tar": reading("tar"), "parquet": reading("parquet"), "sampling": sampling, "targets": targets}
 
 
-def main() -> None:
-    part, rows, classes, processes, folder = sys.argv[1:]
-    if part == "fill":
-        print("ready", flush=True)
-        sys.stdin.read()
-        rank, world = map(int, processes.split("/"))
-        fill(Path(folder), int(rows), int(classes), (rank, world))
-        return
-    torch.set_num_threads(1)
-    print(json.dumps(PARTS[part](int(rows), int(classes), int(processes), Path(folder))))
+def measure(part: str, rows: int, classes: int, processes: int, folder: Path) -> dict[str, Any]:
+    """One point, in a process that is a copy of this one, so that no other point's memory is in it."""
+    ours, theirs = FORK.Pipe()
 
+    def work() -> None:
+        theirs.send(PARTS[part](rows, classes, processes, folder))
 
-if __name__ == "__main__":
-    main()
+    process = FORK.Process(target=work)
+    process.start()
+    theirs.close()
+    found: dict[str, Any] = ours.recv()
+    process.join()
+    return found

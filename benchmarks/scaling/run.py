@@ -8,13 +8,14 @@ that is removed is measured anew. `--tables` measures nothing; `--minutes` begin
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import page
+import points
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).parent / "results" / "points.jsonl"
@@ -39,25 +40,13 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def measure(point: tuple[str, int, int, int], folder: Path) -> dict[str, Any]:
-    """One point, in a process of its own."""
-    script = str(Path(__file__).with_name("points.py"))
-
-    def told(part: str) -> dict[str, Any]:
-        arguments = [part, *map(str, point[1:]), str(folder)]
-        return dict(json.loads(subprocess.run([sys.executable, script, *arguments], stdout=subprocess.PIPE, check=True).stdout))
-
-    if point[0] in ("tar", "parquet"):
-        told("data")
-    return told(point[0])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--minutes", type=float, default=15.0)
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
+    torch.set_num_threads(1)  # and before any other work, since a fork has none of its parent's threads
     if not options.tables:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="picturebook-scaling-") as folder:
@@ -65,7 +54,9 @@ def main() -> None:
                 if point in measured() or time.monotonic() > end:
                     continue
                 names = dict(zip(("part", "rows", "classes", "processes"), point, strict=True))
-                line = json.dumps({**names, **measure(point, Path(folder)), "commit": commit()})
+                if point[0] in ("tar", "parquet"):
+                    points.measure("data", *point[1:], Path(folder))
+                line = json.dumps({**names, **points.measure(*point, Path(folder)), "commit": commit()})
                 with RESULTS.open("a", encoding="utf-8") as file:
                     file.write(line + "\n")
                 print(line, flush=True)

@@ -1,6 +1,7 @@
 """Shards that are broken, or do not fit each other, are refused by name; nothing that was decoded before is lost."""
 
 import io
+import random
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -207,3 +208,30 @@ def test_a_bomb_or_a_broken_picture_in_a_shard_is_one_skipped_file(tmp_path: Pat
     assert ("0.tar/bomb",) in skipped.values()
     assert sum("0.tar/cut" in names for names in skipped.values()) == 1
     assert len(loaded) == 12
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_tar_spoilt_anywhere_is_read_or_refused_in_a_sentence(tmp_path: Path, form: int) -> None:
+    long = "f" * 120
+    good = write_tar(tmp_path / "0.tar", [*GOOD, *sample(f"{long}/c", A, "x", group="3")], form=form).read_bytes()
+    sentences = []
+    for seed in range(300):
+        chance = random.Random(seed)
+        spoilt = bytearray(good)
+        for _ in range(chance.choice((1, 1, 3))):
+            block = 512 * chance.randrange(len(good) // 512 - 20)
+            start = block + chance.choice((0, 100, 124, 148, 156, 257, 345, chance.randrange(512)))
+            for place in range(start, min(start + chance.choice((1, 12)), len(good))):
+                spoilt[place] = chance.choice((0, 32, 48, 55, 128, 255, chance.randrange(256)))
+            if chance.random() < 0.7:  # a header that says what it is
+                total = sum(spoilt[block : block + 148]) + sum(spoilt[block + 156 : block + 512]) + 256
+                spoilt[block + 148 : block + 156] = b"%06o\0 " % total
+        (tmp_path / "0.tar").write_bytes(spoilt)
+        try:
+            table = read_table(options(tmp_path), to_train=False)
+            lengths = [len(table.read(row)) for row in range(len(table.names))]
+            assert max(lengths) <= len(good)
+        except DataError as error:
+            sentences.append(str(error))
+    assert 30 < len(sentences) < 300
+    assert all(str(tmp_path) in sentence for sentence in sentences)
