@@ -85,7 +85,7 @@ app.add_typer(cache, name="cache")
 @app.command()
 def inspect(
     target: Annotated[
-        str, typer.Argument(metavar="DATA|RUN", help="A folder of pictures, a parquet file, a hub name, or a run.")
+        str, typer.Argument(metavar="DATA|RUN", help="A folder of pictures, tar or parquet shards, a hub name, or a run.")
     ],
     overrides: Set = None,
     as_json: Json = False,
@@ -176,7 +176,7 @@ def compare(
 
 @app.command()
 def describe(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder of pictures, a parquet file or a hub name.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder of pictures, tar or parquet shards, or a hub name.")],
     model: Annotated[str, typer.Option("--model", help="A model of the hub, a folder, or the endpoint's name for it.")],
     captions: Annotated[bool, typer.Option("--captions", help="Write a text a picture.")] = False,
     classes: Annotated[bool, typer.Option("--classes", help="Write short visual phrases a class.")] = False,

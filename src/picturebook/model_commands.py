@@ -12,7 +12,7 @@ from picturebook.errors import OptionError
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run or a student folder.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder of pictures, a parquet file or a hub name.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder of pictures, tar or parquet shards, or a hub name.")],
     split: Annotated[
         str | None, typer.Option(help="train, val, test or all; by default test on the run's data, else all.")
     ] = None,

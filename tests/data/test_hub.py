@@ -41,7 +41,7 @@ def read(root: Path | str, **settings: object) -> Table:
 def test_a_parquet_file_with_class_names(tmp_path: Path) -> None:
     write(tmp_path / "all.parquet", ["red", "green", "blue"], [1, 0, -1], text=["one", None, "three"], group=["x", "y", "x"])
     table = read(tmp_path / "all.parquet")
-    assert table.names == ("train/0", "train/1", "train/2")
+    assert table.names == ("all.parquet/0", "all.parquet/1", "all.parquet/2")
     assert table.classes == ("ant", "zebra")
     assert table.labels.tolist() == [0, 1, UNLABELLED]
     assert table.texts == ("one", "", "three")
@@ -59,10 +59,10 @@ def test_a_folder_of_parquet_files_takes_splits_from_names(tmp_path: Path) -> No
     write(root / "data" / "validation-00000-of-00001.parquet", ["blue", "white"], [1, 0])
     table = read(root)
     assert dict(zip(table.names, table.splits or (), strict=True)) == {
-        "train/0": "train",
-        "train/1": "train",
-        "val/0": "val",
-        "val/1": "val",
+        "data/train-00000-of-00002.parquet/0": "train",
+        "data/train-00001-of-00002.parquet/0": "train",
+        "data/validation-00000-of-00001.parquet/0": "val",
+        "data/validation-00000-of-00001.parquet/1": "val",
     }
     assert table.read(3) == png("white")
 

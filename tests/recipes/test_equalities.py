@@ -1,8 +1,5 @@
 """Two of the three equalities: resumed = straight, two processes = one. The third is in test_stored_targets.py."""
 
-import os
-import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -12,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import multiprocessing
 
 from picturebook.config import dump_options, load_options, run_recipe
 from picturebook.errors import PicturebookError
@@ -20,6 +16,7 @@ from picturebook.objectives.soft_targets import Supervised, SupervisedOptions
 from picturebook.runs import RunFolder, read_json, write_json
 from picturebook.types import Progress, Silence
 from toy_runs import RESNET, VIT, make_stages, merged
+from two_processes import join_two, run_in_two
 
 Make = Callable[..., Any]
 
@@ -228,15 +225,11 @@ PARALLEL: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "head": ("learned", {"train": SGD, "teacher": {"train": UNEVEN, "head": {"dropout": 0.0}}}),
 }
-LIMIT = 240
-"""Seconds that the two processes may take before they are ended: one that waits for the other would wait for days."""
 
 
 def work(rank: int, port: int, root: Path, runs: list[Path], refused: list[Path], buffers: Path) -> None:
     """One of two processes: runs, one after another, then runs that are refused, then a student with batch statistics."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
+    join_two(rank, port)
     for file in runs:
         run_recipe(load_options(file))
     for file in refused:
@@ -248,19 +241,6 @@ def work(rank: int, port: int, root: Path, runs: list[Path], refused: list[Path]
     stages.train("student", Supervised(student, SupervisedOptions()), rows=stages.labelled_rows)
     torch.save(student.state_dict(), root / f"student-{rank}.pt")
     torch.distributed.destroy_process_group()
-
-
-def run_in_two(*arguments: Any) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    context = multiprocessing.spawn(work, (port, *arguments), nprocs=2, join=False)
-    end = time.monotonic() + LIMIT
-    while not context.join(timeout=1):
-        if time.monotonic() > end:
-            for process in context.processes:
-                process.kill()
-            raise TimeoutError("The two processes wait for each other.")
 
 
 @dataclass(frozen=True)
@@ -302,7 +282,7 @@ def parallel(
     small = recipe_options("supervised", root / "small", train={"batch_size": 7})
     taken = recipe_options("supervised", runs["head"][0].path)
     refused = [written("resumed", resumed), written("small", small), written("taken", taken)]
-    run_in_two(root, files, refused, written("buffers", recipe_options("supervised", root / "buffers", train=SGD)))
+    run_in_two(work, root, files, refused, written("buffers", recipe_options("supervised", root / "buffers", train=SGD)))
     return Parallel(root, runs)
 
 

@@ -31,7 +31,7 @@ def distil(
     What is not said is chosen as `picturebook init` would for these data.
 
     Args:
-        data: anything that data.root takes: class folders, a folder with metadata.csv, a parquet file, a hub data set.
+        data: anything that data.root takes: class folders, a folder with metadata.csv, tar or parquet shards, a hub data set.
         model: the student's architecture, a timm name.
         text: the column of words that the teacher reads beside each picture, as recipe image_text with text.kind "unknown";
             None takes a teacher that reads pictures alone, recipe distil.

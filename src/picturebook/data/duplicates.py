@@ -47,11 +47,11 @@ def duplicate_groups(canvases: Canvases) -> Int64[np.ndarray, " rows"]:
 
 def _exact(canvases: Canvases) -> tuple[Int64[np.ndarray, " distinct"], Int64[np.ndarray, " rows"]]:
     """Give the rows that are first of their kind, and for each row the first one that equals it."""
-    first: dict[bytes, int] = {}
-    equal = [
-        first.setdefault(hashlib.blake2b(canvas.tobytes(), digest_size=16).digest(), row) for row, canvas in enumerate(canvases)
-    ]
-    return np.array(list(first.values()), dtype=np.int64), np.array(equal, dtype=np.int64)
+    digests = np.empty((len(canvases), 2), dtype=np.uint64)
+    for row, canvas in enumerate(canvases):
+        digests[row] = np.frombuffer(hashlib.blake2b(canvas.tobytes(), digest_size=16).digest(), dtype=np.uint64)
+    _, first, inverse = np.unique(digests.view("V16")[:, 0], return_index=True, return_inverse=True)
+    return np.sort(first).astype(np.int64), first[inverse].astype(np.int64)
 
 
 def _near_pairs(canvases: Canvases, rows: Int64[np.ndarray, " distinct"]) -> Int64[np.ndarray, "pairs 2"]:
@@ -77,19 +77,28 @@ def _candidates(
     """Pair each row with its nearest ones, as far as their sketches allow that they are near duplicates."""
     if len(sketches) < 2:
         return np.empty((0, 2), dtype=np.int64)
+    tree = cKDTree(sketches)
+    parts = [_candidates_of(chunk, tree, sketches, contrasts) for chunk in _chunks(len(sketches))]
+    distinct: Int64[np.ndarray, "pairs 2"] = np.unique(np.concatenate(parts), axis=0)
+    return distinct
+
+
+def _candidates_of(
+    chunk: slice, tree: cKDTree, sketches: Float32[np.ndarray, "rows blocks"], contrasts: Float32[np.ndarray, " rows"]
+) -> Int64[np.ndarray, "pairs 2"]:
+    """The pairs of some rows, so that memory does not hold all rows' neighbours at once."""
     scale = np.sqrt(sketches.shape[1])  # from root mean square to Euclidean
     bound = float(_RELATIVE_DISTANCE * contrasts.max() * scale)
     k = min(_NUM_NEIGHBOURS + 1, len(sketches))
-    distances, neighbours = cKDTree(sketches).query(sketches, k=k, distance_upper_bound=max(bound, 1e-9))
-    left = np.repeat(np.arange(len(sketches)), k)
+    distances, neighbours = tree.query(sketches[chunk], k=k, distance_upper_bound=max(bound, 1e-9))
+    left = np.repeat(np.arange(len(sketches))[chunk], k)
     right, distances = neighbours.ravel(), distances.ravel()
     found = (right < len(sketches)) & (left != right)
     left, right, distances = left[found], right[found], distances[found]
     # The slack is for rounding in single precision; the check on RGB decides.
     possible = distances <= _RELATIVE_DISTANCE * np.minimum(contrasts[left], contrasts[right]) * scale * 1.001 + 1e-6
-    pairs = np.sort(np.stack([left[possible], right[possible]], axis=1), axis=1)
-    distinct: Int64[np.ndarray, "pairs 2"] = np.unique(pairs.astype(np.int64), axis=0)
-    return distinct
+    pairs: Int64[np.ndarray, "pairs 2"] = np.sort(np.stack([left[possible], right[possible]], axis=1), axis=1).astype(np.int64)
+    return pairs
 
 
 def _block_means(images: np.ndarray, blocks: int) -> Float32[np.ndarray, "rows {blocks} {blocks} 3"]:

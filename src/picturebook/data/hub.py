@@ -1,11 +1,9 @@
-"""Pictures in parquet files, and data sets of the Hugging Face hub, both read by `datasets`."""
+"""Data sets of the Hugging Face hub, read by `datasets`."""
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from picturebook.data.findings import Finding, first_names
-from picturebook.data.folders import stamp
+from picturebook.data.findings import Finding
 from picturebook.data.images import picture_bytes
 from picturebook.data.metadata import as_text
 from picturebook.data.rows import SPLIT_NAMES, ColumnOptions, Rows, check_named_columns, column_or_none, no_column, read_splits
@@ -15,52 +13,13 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def read_parquet(root: Path, columns: ColumnOptions) -> Rows:
-    """Read a parquet file, or a folder of them, whose names say the split ("train-00000-of-00001.parquet", "test/0.parquet").
-
-    Raises:
-        DataError: a file cannot be read, or lacks the image or label column; only some files' names say a split.
-    """
-    if root.is_file():
-        files, folder = {"train": [root.name]}, root.parent
-    else:
-        files, folder = _by_split(root), root
-    everything = tuple(name for names in files.values() for name in names)
-    paths = {split: [str(folder / name) for name in names] for split, names in files.items()}
-    return _read("parquet", str(root), columns, stamp(folder, everything), data_files=paths)
-
-
-def read_hub(name: str, columns: ColumnOptions) -> Rows:
+def read_hub(source: str, columns: ColumnOptions) -> Rows:
     """Read a data set of the hub, by "owner/name".
 
     Raises:
         DataError: it cannot be had, or lacks the image or label column.
     """
-    return _read(name, name, columns, "")
-
-
-def parquet_names(root: Path) -> tuple[str, ...]:
-    """List the parquet files below a folder, but for metadata and hidden ones, sorted, relative to it."""
-    names = (path.relative_to(root).as_posix() for path in root.rglob("*.parquet"))
-    return tuple(sorted(name for name in names if not re.search(r"(^|/)(\.|metadata\.parquet$)", name)))
-
-
-def _by_split(root: Path) -> dict[str, list[str]]:
-    files: dict[str, list[str]] = {}
-    for name in parquet_names(root):
-        words = [word for word in re.split(r"[^a-z]+", name.lower()) if word in SPLIT_NAMES]
-        files.setdefault(SPLIT_NAMES[words[0]] if words else "", []).append(name)
-    unnamed = files.pop("", [])
-    if unnamed and files:
-        raise DataError(
-            f"Some parquet files in {root} name no split ({first_names(unnamed)}) beside others that do: "
-            "put train, validation or test into every name, or into none."
-        )
-    return files or {"train": unnamed}
-
-
-def _read(path: str, source: str, columns: ColumnOptions, stamp: str, **arguments: Any) -> Rows:
-    parts, findings = _known_splits(_load(path, source, arguments), source)
+    parts, findings = _known_splits(_load(source), source)
     present = tuple(dict.fromkeys(column for part in parts.values() for column in part.column_names))
     for column in (columns.image, columns.label):
         if column not in present:
@@ -78,21 +37,22 @@ def _read(path: str, source: str, columns: ColumnOptions, stamp: str, **argument
         findings=findings,
         columns=present,
         source=source,
-        stamp=stamp,
+        stamp="",
         domains=_column(parts, columns.domain),
     )
 
 
-def _load(path: str, source: str, arguments: dict[str, Any]) -> "dict[str, Dataset]":
+def _load(source: str) -> "dict[str, Dataset]":
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError, DatasetsError
 
     try:
-        return dict(load_dataset(path, **arguments))
+        return dict(load_dataset(source))
     except (OSError, ValueError, DatasetsError, DatasetGenerationError) as error:
         cause = error.__cause__ or error
-        what = "as parquet" if arguments else "from the Hugging Face hub (and there is no such folder)"
-        raise DataError(f"{source} cannot be read {what}: {str(cause).splitlines()[0]}") from error
+        raise DataError(
+            f"{source} cannot be read from the Hugging Face hub (and there is no such folder): {str(cause).splitlines()[0]}"
+        ) from error
 
 
 def _known_splits(parts: "dict[str, Dataset]", source: str) -> "tuple[dict[str, Dataset], tuple[Finding, ...]]":

@@ -16,8 +16,8 @@ FILE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "captions.cs
 _MAX_FIELD = 16 * 2**20
 _PARQUET_ROWS = 256
 """That are held at a time."""
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, NotImplementedError, MemoryError, OverflowError)
-"""pyarrow's errors are derived from these."""
+PARQUET_ERRORS = (OSError, ValueError, KeyError, TypeError, NotImplementedError, MemoryError, OverflowError)
+"""What pyarrow says of a file that is no parquet, or a damaged one: its errors are derived from these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def read_metadata(path: Path, *, file_name: str, prefix: str = "") -> Metadata:
     rows: dict[str, dict[str, str]] = {}
     lines: dict[str, str] = {}
     for line, record in records:
-        name = posixpath.join(prefix, _inside(record.get(file_name, ""), f"{path}, {line}"))
+        name = posixpath.join(prefix, inside(record.get(file_name, ""), f"{path}, {line}"))
         if name in rows:
             raise DataError(f"{path} has two rows for {name} ({lines[name]} and {line}): keep one.")
         rows[name], lines[name] = record, line
@@ -157,14 +157,15 @@ def _read_jsonl(path: Path) -> _Table:
             if not isinstance(record, dict):
                 raise DataError(f'{path}, line {number}: expected a JSON object such as {{"file_name": …}}, got {line[:40]!r}.')
             texts = {column: as_text(value) for column, value in record.items()}
-            if not _is_text("".join((*texts, *texts.values()))):
+            if not is_text("".join((*texts, *texts.values()))):
                 raise DataError(f"{path}, line {number}, holds half of a surrogate pair, which is no text: write it anew.")
             columns |= dict.fromkeys(record)
             records.append((f"line {number}", texts))
     return tuple(columns), records
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
+    """Say whether a text can be written down: half of a surrogate pair cannot."""
     try:
         text.encode("utf-8", "surrogateescape")  # as names on disk come that are not UTF-8
     except UnicodeEncodeError:
@@ -178,7 +179,7 @@ def _read_parquet(path: Path) -> _Table:
     try:
         file = pq.ParquetFile(path)
         columns = tuple(file.schema_arrow.names)
-    except _UNREADABLE as error:
+    except PARQUET_ERRORS as error:
         raise _unreadable(path, error) from None
     return columns, _parquet_rows(path, file)
 
@@ -191,7 +192,7 @@ def _parquet_rows(path: Path, file: Any) -> Iterator[tuple[str, dict[str, str]]]
             for record in batch.to_pylist():
                 number += 1
                 yield f"row {number}", {column: as_text(value) for column, value in record.items()}
-    except _UNREADABLE as error:
+    except PARQUET_ERRORS as error:
         raise _unreadable(path, error) from None
 
 
@@ -199,7 +200,7 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} cannot be read as parquet: {str(error).splitlines()[0] if str(error) else type(error).__name__}.")
 
 
-def _inside(file_name: str, where: str) -> str:
+def inside(file_name: str, where: str) -> str:
     """Give the name as a plain relative posix path, or refuse it where it leads out of the data root."""
     if not file_name:
         raise DataError(f"{where} names no file: fill in the file name or drop the row.")

@@ -30,7 +30,7 @@ class ColumnOptions(Options):
     file_name: str = "file_name"
     """The picture's path, relative to the metadata file's folder."""
     image: str = "image"
-    """The picture itself, in parquet files and data sets of the hub."""
+    """The picture itself, in parquet files and data sets of the hub; in tar shards its ending, by default any picture's."""
     label: str = "label"
     """The class; wins over the class folder where any row has one. An empty label is an unlabelled picture."""
     text: str = "text"

@@ -9,10 +9,11 @@ import numpy as np
 from pydantic import Field
 
 from picturebook.data.findings import Finding, quantity
-from picturebook.data.folders import picture_names, read_folder, stamp
-from picturebook.data.hub import parquet_names, read_hub, read_parquet
+from picturebook.data.folders import read_folder, stamp
+from picturebook.data.hub import read_hub
 from picturebook.data.idx import read_idx_table
 from picturebook.data.rows import ColumnOptions, Rows, Table, no_column, sample_ids
+from picturebook.data.shards import find_shards, read_parquet_shards, read_tar_shards
 from picturebook.data.splits import SplitOptions
 from picturebook.data.supervision import SupervisionOptions
 from picturebook.errors import DataError, TextError
@@ -28,7 +29,7 @@ class DataOptions(Options):
     """Where the pictures are, and how they are read and split."""
 
     root: str
-    """A folder, a parquet file, a folder of parquet files, or the name of a hub data set, "owner/name"."""
+    """A folder; a .parquet or .tar file, a folder of them or a pattern, "shards/train-*.tar"; or a hub data set, "owner/name"."""
     metadata: str | None = None
     """Path of the metadata file, relative to the root; by default metadata.csv, .jsonl, .parquet or captions.csv in it."""
     columns: ColumnOptions = ColumnOptions()
@@ -76,19 +77,21 @@ def _is_idx(root: Path) -> bool:
 
 
 def _rows(root: Path, options: DataOptions, columns: ColumnOptions) -> Rows:
-    if root.is_file() and root.suffix.lower() != ".parquet":
-        raise DataError(f"data.root: {root} is a file; expected a folder, a .parquet file or the name of a hub data set.")
-    is_parquet = root.is_file() or (root.is_dir() and not picture_names(root)[0] and bool(parquet_names(root)))
+    shards = find_shards(options.root)
+    if shards is None and root.is_file():
+        raise DataError(
+            f"data.root: {root} is a file; expected a folder, a .parquet or .tar file, or the name of a hub data set."
+        )
     is_hub = not root.parent.exists() and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", options.root) is not None
-    if not root.exists() and not is_hub:
+    if shards is None and not root.exists() and not is_hub:
         raise DataError(f"data.root: there is no folder or file {root}. Relative paths start at the working directory.")
-    if root.is_dir() and not is_parquet:
+    if shards is None and not is_hub:
         return read_folder(root, columns, options.metadata)
     if options.metadata is not None:
-        raise DataError(
-            "data.metadata stands beside a folder of pictures; parquet files and hub data sets have their own columns."
-        )
-    return read_hub(options.root, columns) if is_hub else read_parquet(root, columns)
+        raise DataError("data.metadata stands beside a folder of pictures; shards and hub data sets have their own columns.")
+    if shards is None:
+        return read_hub(options.root, columns)
+    return read_tar_shards(shards, columns) if shards.kind == "tar" else read_parquet_shards(shards, columns)
 
 
 def _check_texts(asked: str, rows: Rows) -> None:

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from picturebook.data.findings import first_names
+from picturebook.data.shards import find_shards
 from picturebook.data.tables import Table, read_table
 from picturebook.describe.captions import caption_prompt, write_captions
 from picturebook.describe.classes import Answering, check_class_list, class_prompt, write_class_list, write_class_texts
@@ -136,7 +137,7 @@ def _describe_classes(
 
 
 def _caption_use(options: DescribeOptions) -> str:
-    if not Path(options.data.root).is_dir():
+    if not Path(options.data.root).is_dir() or find_shards(options.data.root) is not None:
         return f"add the texts to the data as a column (docs/describe.md says how), text.kind = {options.kind!r}"
     # A relative path would start at the data root.
     return f"data.metadata = {str(Path(options.out_file).resolve())!r}, text.source = 'column', text.kind = {options.kind!r}"

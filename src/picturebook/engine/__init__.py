@@ -3,6 +3,7 @@
 from picturebook.engine.devices import build_accelerator, first_process_values, has_cpu_bf16, on_first_process
 from picturebook.engine.loop import train
 from picturebook.engine.optimization import TrainOptions, build_optimizer, cosine_between, learning_rate
+from picturebook.engine.together import is_there, written_together
 from picturebook.engine.tracking import Tracker, check_trackers, finish_tracking
 from picturebook.engine.training import Batches, Training
 
@@ -18,7 +19,9 @@ __all__ = [
     "finish_tracking",
     "first_process_values",
     "has_cpu_bf16",
+    "is_there",
     "learning_rate",
     "on_first_process",
     "train",
+    "written_together",
 ]

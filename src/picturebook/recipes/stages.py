@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from picturebook.data.findings import sentence
 from picturebook.data.loaders import BatchMaker, TrainingBatches, ViewMaker
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.views import VIEWS_VERSION
-from picturebook.engine import Training, TrainOptions, train
+from picturebook.engine import Training, TrainOptions, is_there, train, written_together
 from picturebook.errors import DataError, ModelError, OptionError, RunError
 from picturebook.evaluate import evaluate_rows, student_logits
 from picturebook.models.artefact import load_student
@@ -26,6 +27,7 @@ from picturebook.models.packaged import PACKAGE_PREFIX
 from picturebook.objective import Objective
 from picturebook.recipes.options import RecipeOptions, refuse_unmeasured
 from picturebook.runs import RunFolder, read_json, write_json
+from picturebook.stores.sharing import CHUNK
 from picturebook.stores.targets import TargetStore, TargetWriter, targets_are_stored
 from picturebook.teachers import StoredTeacher, Teacher
 from picturebook.types import UNLABELLED, Batch, Progress, Reporter
@@ -224,31 +226,34 @@ class Stages:
     ) -> StoredTeacher:
         """Store the teacher's targets for every training row in every view that the student will see.
 
-        `fingerprint` says what the teacher is; views, data and class order are added here. Written by the first process,
-        read by all.
+        `fingerprint` says what the teacher is; views, data and class order are added here. Each process labels a part.
         """
         identity = {**fingerprint, **self.view_fingerprint(), "classes": short_hash("\n".join(self.pictures.classes))}
         folder = self.folder.stage(name)
         keeps = representation_width is not None
-        if self.accelerator.is_main_process and not targets_are_stored(folder, with_representation=keeps):
-            with self.timed(name), self.reporter.stage(f"labelling {name}") as progress:
-                writer = TargetWriter(
-                    folder,
-                    identity,
-                    ids=self.pictures.ids[self.train_rows],
-                    num_views=self.options.train.distinct_views,
-                    num_classes=len(self.pictures.classes),
-                    representation_width=representation_width,
-                )
-                with torch.no_grad(), self.accelerator.autocast():
-                    for batch in self.replay(*writer.missing(), progress=progress, with_images=not on_tokens):
-                        writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), teacher(batch))
-                writer.finish()
-        self.accelerator.wait_for_everyone()
+        start = partial(
+            TargetWriter,
+            folder,
+            identity,
+            ids=self.pictures.ids[self.train_rows],
+            num_views=self.options.train.distinct_views,
+            num_classes=len(self.pictures.classes),
+            representation_width=representation_width,
+        )
+        if not is_there(self.accelerator, partial(targets_are_stored, folder, with_representation=keeps)):
+            with (
+                self.timed(name),
+                self.reporter.stage(f"labelling {name}") as progress,
+                written_together(self.accelerator, start) as writer,
+                torch.no_grad(),
+                self.accelerator.autocast(),
+            ):
+                for batch in self.replay(*writer.missing(), progress=progress, with_images=not on_tokens):
+                    writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), teacher(batch))
         return StoredTeacher(TargetStore(folder, identity, with_representation=keeps))
 
     def replay(
-        self, ids: np.ndarray, views: np.ndarray, *, progress: Progress, with_images: bool = True, batch_size: int = 128
+        self, ids: np.ndarray, views: np.ndarray, *, progress: Progress, with_images: bool = True, batch_size: int = CHUNK
     ) -> Iterator[Batch]:
         """Batches of the given (id, view) pairs, in their order: the very views that a training shows."""
         order = np.argsort(self.pictures.ids)

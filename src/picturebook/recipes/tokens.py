@@ -1,11 +1,14 @@
 """The frozen image encoder of a teacher, and its tokens of every training picture, stored once."""
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from pydantic import Field
 
+from picturebook.engine import is_there, written_together
 from picturebook.errors import DataError, OptionError
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.objectives.soft_targets import SupervisedOptions
@@ -66,19 +69,20 @@ def store_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions)
     # Tokens of an encoder that this run trained are of no use to another, and go with its stages.
     shelf = stages.folder.stage("tokens") if options.image_encoder == TRAIN else stages.cache / "tokens"
     folder = shelf / cache_key(identity)
-    if stages.accelerator.is_main_process:
-        with locked(folder), stages.timed("tokens"), stages.reporter.stage("encoding pictures") as progress:
-            _fill(stages, encoder, folder, identity, num_views, progress)
-    stages.accelerator.wait_for_everyone()
+    with ExitStack() as held:
+        if stages.accelerator.is_main_process:
+            held.enter_context(locked(folder))  # against another run that needs the same tokens
+        if not is_there(stages.accelerator, partial(is_stored, folder)):
+            with stages.timed("tokens"), stages.reporter.stage("encoding pictures") as progress:
+                _fill(stages, encoder, folder, identity, num_views, progress)
     return PackedArray.open(folder, identity)
 
 
 def _fill(
     stages: Stages, encoder: ImageEncoder, folder: Path, identity: dict[str, str], num_views: int, progress: Progress
 ) -> None:
-    if is_stored(folder):
-        return
-    writer = PackedWriter.start(
+    start = partial(
+        PackedWriter.start,
         folder,
         ids=stages.pictures.ids[stages.train_rows],
         num_views=num_views,
@@ -86,12 +90,12 @@ def _fill(
         dtype=np.float16,
         fingerprint=identity,
     )
-    with torch.no_grad(), stages.accelerator.autocast():
+    accelerator = stages.accelerator
+    with written_together(accelerator, start) as writer, torch.no_grad(), accelerator.autocast():
         for batch in stages.replay(*writer.missing(), progress=progress):
             assert batch.images is not None
             tokens = encoder.tokens(batch.images)
             writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), tokens.float().cpu().numpy())
-    writer.finish()
 
 
 def _affordable_views(stages: Stages, values_a_view: int, options: EncoderOptions) -> int:

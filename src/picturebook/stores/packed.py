@@ -4,6 +4,7 @@
     STORE/ids.npy       int64 [n], ascending
     STORE/values.npy    [n, num_views, *record]
     STORE/written.npy   bool [n, num_views], while the store is being filled under STORE.partial
+    STORE/claims        by which processes that fill the store together hold their parts (sharing.py)
 
 A store is filled under another name and renamed when it is whole, so an opened store is never a part. A record's flag is
 set after its values are on disk; after an interruption only records without a flag are computed again.
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from picturebook.errors import StoreError
+from picturebook.stores.sharing import Claim, Share, chunks_of, refuse_claimed, whole_chunks
 from picturebook.writing import NPY_ERRORS, npy, write_atomically, write_json
 
 Fingerprint = Mapping[str, str]
@@ -107,16 +109,23 @@ class PackedWriter:
         self._ids = np.array(_mapped(partial / "ids.npy", "r"))
         self._values = _mapped(partial / "values.npy", "r+")
         self._written = _mapped(partial / "written.npy", "r+")
+        self._chunks: range | None = None
+        self._claim: Claim | None = None
 
     @classmethod
     def start(
         cls, folder: Path, *, ids: np.ndarray, num_views: int, record: Sequence[int], dtype: DTypeLike, fingerprint: Fingerprint
     ) -> "PackedWriter":
-        """Begin to fill `folder`, or go on where an earlier try with the same fingerprint stopped."""
+        """Begin to fill `folder`, or go on where an earlier try with the same fingerprint stopped.
+
+        Raises:
+            StoreError: other processes are filling it for something else.
+        """
         partial = folder.with_name(folder.name + ".partial")
         header = {"fingerprint": dict(fingerprint), "num_views": num_views, "record": list(record), "dtype": str(np.dtype(dtype))}
         if (begun := _begun(folder, partial, header)) is not None:
             return begun
+        refuse_claimed(partial)
         partial.mkdir(parents=True, exist_ok=True)
         (partial / "header.json").unlink(missing_ok=True)
         shape = (len(ids), num_views, *record)
@@ -127,9 +136,22 @@ class PackedWriter:
         write_json(partial / "header.json", header)
         return cls(folder, partial)
 
+    def take(self, share: Share) -> None:
+        """Hold this process's part of the store against all others, and fill no other from now on.
+
+        Raises:
+            StoreError: another process holds some of it.
+        """
+        self._chunks = chunks_of(self._written.size, share)
+        self._claim = Claim(self._partial, self._chunks)
+
     def missing(self, *beside: "PackedWriter") -> tuple[np.ndarray, np.ndarray]:
-        """(ids, views) still to be written here, or in stores `beside` of the same samples, view after view."""
-        views, rows = np.nonzero(~np.logical_and.reduce([writer._written.T for writer in (self, *beside)]))
+        """(ids, views) still to be written here, or in stores `beside` of the same samples, view after view.
+
+        Where a part was taken it is of this part alone, in whole chunks: CHUNK records at a time are those of one chunk.
+        """
+        gaps = ~np.logical_and.reduce([writer._written.T for writer in (self, *beside)])
+        views, rows = np.nonzero(gaps if self._chunks is None else whole_chunks(gaps, self._chunks))
         return self._ids[rows], views.astype(np.int64)
 
     def write(self, ids: np.ndarray, views: np.ndarray, values: np.ndarray) -> None:
@@ -155,6 +177,9 @@ class PackedWriter:
             raise StoreError(f"{self.folder} is incomplete: {int((~self._written).sum())} records are missing.")
         self._values.flush()
         self._partial.rename(self.folder)
+        if self._claim is not None:
+            self._claim.release()
+        (self.folder / "claims").unlink(missing_ok=True)
         (self.folder / "written.npy").unlink()  # not before: a part without it is one that lost it
 
 

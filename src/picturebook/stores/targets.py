@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from picturebook.stores.packed import Fingerprint, PackedArray, PackedWriter, is_stored
+from picturebook.stores.sharing import Share
 from picturebook.types import Batch, Targets
 
 
@@ -59,8 +60,18 @@ class TargetWriter:
         self._logits = start("logits", num_classes)
         self._representation = None if representation_width is None else start("representation", representation_width)
 
+    def take(self, share: Share) -> None:
+        """Hold this process's part of the store against all others, and label no other from now on.
+
+        Raises:
+            StoreError: another process holds some of it.
+        """
+        for writer in (self._representation, self._logits):
+            if writer is not None:
+                writer.take(share)
+
     def missing(self) -> tuple[np.ndarray, np.ndarray]:
-        """(ids, views) that are still to be labelled."""
+        """(ids, views) that are still to be labelled, here in this process where a part was taken."""
         if self._logits is None:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         return self._logits.missing(*([] if self._representation is None else [self._representation]))
