@@ -46,10 +46,13 @@ class Machine:
         command = [python, str(HERE / contestant.peer / "train.py"), json.dumps(spec)]
         return start(name, command, environment=self._environment(paths), log=out.with_name(f"{out.name}.log"))
 
-    def missing_environments(self, contestants: Sequence[Contestant]) -> list[str]:
-        """Peers whose environment is not there."""
+    def refuse_missing_environments(self, contestants: Sequence[Contestant]) -> None:
+        """End the program with a sentence where a peer's environment is not there."""
         peers = {contestant.peer for contestant in contestants} - {OURS.peer}
-        return sorted(peer for peer in peers if not (self.venvs / peer / "bin" / "python").exists())
+        missing = sorted(peer for peer in peers if not (self.venvs / peer / "bin" / "python").exists())
+        if missing:
+            make = f"python {HERE / 'environments.py'} --venvs {self.venvs} {' '.join(missing)}"
+            raise SystemExit(f"{self.venvs} holds no environment for {', '.join(missing)}: run {make}")
 
     def _environment(self, paths: Sequence[Path]) -> dict[str, str]:
         threads = str(self.threads)

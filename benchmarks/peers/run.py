@@ -48,8 +48,7 @@ def main() -> None:
     contestants = [contestant for contestant in CONTESTANTS if contestant.peer in peers]
     places = Places(work_folder(Path("toy") if arguments.toy else arguments.data, arguments.work))
     machine = Machine(arguments.venvs, places.work, arguments.threads)
-    if missing := machine.missing_environments(contestants):
-        raise SystemExit(f"No environment for {', '.join(missing)} in {arguments.venvs}: python {HERE / 'environments.py'}")
+    machine.refuse_missing_environments(contestants)
     root = write_toy_pictures(places.work / "toy") if arguments.toy else arguments.data
     num_classes = write_folders(root, places)
     rounds, length = (1, QUICK) if arguments.quick else (arguments.rounds, Length())

@@ -104,6 +104,10 @@ class Worker:
         if self.process.poll() is None or _processes_of_group(self.process.pid):
             self._signal(signal.SIGKILL)
         self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):  # it has ended: the next answer says so
