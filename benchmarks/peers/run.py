@@ -1,0 +1,78 @@
+"""Distillation by picturebook and by others, side by side: python benchmarks/peers/run.py [--data FOLDER] [--venvs FOLDER]
+
+First, once: python benchmarks/peers/environments.py, which makes an environment for each peer. Then, on a machine that does
+nothing else, about a quarter of an hour (three minutes with --quick). Writes a file for each target into
+benchmarks/peers/results/ and all that was measured into benchmarks/peers/rates.json. docs/peers.md says how each peer is run.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from cases import CASES, CONTESTANTS, Contestant
+from environments import VENVS, versions
+from machine import HERE, REPOSITORY, Machine
+from measuring import measure_rates, measure_seconds
+from prepare import Places, shared_spec, train_teacher, work_folder, write_folders, write_toy_pictures
+from rounds import Length
+from tables import device_name, raw, say_case, say_seconds, write_records
+
+_TEACHER_EPOCHS, _EPOCHS, _ACCURACY = 10, 8, 0.20
+"""Of the training to an accuracy, with ResNet-8: enough to tell the tools apart, not to tell what students are worth."""
+QUICK = Length(seconds=1.0, least=2, warm=1)
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Peers, side by side.")
+    parser.add_argument("--data", type=Path, default=REPOSITORY / "data" / "emoji64", help="pictures, as picturebook reads them")
+    parser.add_argument("--toy", action="store_true", help="coloured noise in place of --data, to see whether all runs")
+    parser.add_argument("--venvs", type=Path, default=VENVS, help="folder of the peers' environments")
+    parser.add_argument("--work", type=Path, default=REPOSITORY / "runs" / "peers", help="folder for files that may be deleted")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of results/ and rates.json")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", nargs="+", default=[case.name for case in CASES], choices=[case.name for case in CASES])
+    parser.add_argument("--peers", nargs="+", default=sorted({c.peer for c in CONTESTANTS}), help="picturebook is always there")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each process")
+    parser.add_argument("--quick", action="store_true", help="one short round, no training to an accuracy")
+    return parser.parse_args()
+
+
+def is_trained(contestant: Contestant, *, toy: bool) -> bool:
+    """Whether it is trained to an accuracy: those at defaults too where that takes no time."""
+    return contestant.setting == "best" or contestant.peer == "picturebook" or toy
+
+
+def main() -> None:
+    arguments = read_arguments()
+    peers = {"picturebook", *arguments.peers}
+    contestants = [contestant for contestant in CONTESTANTS if contestant.peer in peers]
+    places = Places(work_folder(Path("toy") if arguments.toy else arguments.data, arguments.work))
+    machine = Machine(arguments.venvs, places.work, arguments.threads)
+    machine.refuse_missing_environments(contestants)
+    root = write_toy_pictures(places.work / "toy") if arguments.toy else arguments.data
+    num_classes = write_folders(root, places)
+    rounds, length = (1, QUICK) if arguments.quick else (arguments.rounds, Length())
+    measured, seconds = {}, {}
+    for case in (case for case in CASES if case.name in arguments.cases):
+        teacher = train_teacher(case, places, epochs=_TEACHER_EPOCHS if case.name == "resnet8" and not arguments.quick else 0)
+        spec = shared_spec(case, places, teacher, num_classes=num_classes, threads=arguments.threads)
+        measured[case.name] = measure_rates(machine, case, spec, contestants, rounds=rounds, length=length)
+        say_case(case, contestants, measured[case.name])
+        if case.name == "resnet8" and not arguments.quick:
+            trained = [contestant for contestant in contestants if is_trained(contestant, toy=arguments.toy)]
+            seconds = measure_seconds(machine, case, spec, trained, epochs=_EPOCHS, accuracy=_ACCURACY)
+            say_seconds(seconds, accuracy=_ACCURACY)
+    device = device_name(arguments.threads)
+    write_records(arguments.out / "results", contestants, measured, device=device)
+    raw(
+        arguments.out / "rates.json",
+        measured,
+        seconds,
+        accuracy=_ACCURACY,
+        device=device,
+        versions=versions(machine.venvs, peers),
+    )
+
+
+if __name__ == "__main__":
+    main()
