@@ -14,7 +14,7 @@ from picturebook.data.pictures import Pictures
 from picturebook.data.sampling import ClassesAlike, EachOnce, Sampling
 from picturebook.data.views import ViewOptions, evaluation_views, training_views
 from picturebook.errors import OptionError
-from picturebook.types import Batch, Mixed
+from picturebook.types import Batch, Mixed, to_device
 
 
 @runtime_checkable  # so that the tests' type checks can look at it
@@ -65,7 +65,7 @@ class ViewMaker:
 
     def _images(self, rows: np.ndarray, views: np.ndarray) -> Float[Tensor, "batch 3 _ _"]:
         return training_views(
-            torch.from_numpy(self.pictures.canvases[rows]).to(self.device),
+            to_device(self.pictures.canvases[rows], self.device),
             self.pictures.sizes[rows].astype(np.int64),
             self.pictures.ids[rows],
             views,
@@ -151,7 +151,7 @@ def evaluation_batches(
     """The samples at `rows` in their order, centre-cropped; the view number is 0."""
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
-        canvases = torch.from_numpy(pictures.canvases[part]).to(device)
+        canvases = to_device(pictures.canvases[part], device)
         images = evaluation_views(canvases, torch.from_numpy(pictures.sizes[part].astype(np.int64)), image_size=image_size)
         batch = labelled_batch(pictures, part, np.zeros_like(part)).to(device)
         yield Batch(batch.ids, batch.views, batch.labels, images)

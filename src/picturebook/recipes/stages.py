@@ -26,7 +26,7 @@ from picturebook.models.packaged import PACKAGE_PREFIX
 from picturebook.objective import Objective
 from picturebook.recipes.options import RecipeOptions, refuse_unmeasured
 from picturebook.runs import RunFolder, read_json, write_json
-from picturebook.stores.targets import TargetStore, TargetWriter, targets_are_stored
+from picturebook.stores.targets import TargetStore, TargetWriter, stored_error, targets_are_stored
 from picturebook.teachers import StoredTeacher, Teacher
 from picturebook.types import UNLABELLED, Batch, Progress, Reporter
 
@@ -242,10 +242,13 @@ class Stages:
                 )
                 with torch.no_grad(), self.accelerator.autocast():
                     for batch in self.replay(*writer.missing(), progress=progress, with_images=not on_tokens):
-                        writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), teacher(batch))
+                        writer.write(batch.ids.numpy(), batch.views.numpy(), teacher(batch))
                 writer.finish()
         self.accelerator.wait_for_everyone()
-        return StoredTeacher(TargetStore(folder, identity, with_representation=keeps))
+        store = TargetStore(folder, identity, num_classes=len(self.pictures.classes), with_representation=keeps)
+        if (lost := stored_error(folder)) is not None:
+            self.reporter.say(lost)
+        return StoredTeacher(store)
 
     def replay(
         self, ids: np.ndarray, views: np.ndarray, *, progress: Progress, with_images: bool = True, batch_size: int = 128

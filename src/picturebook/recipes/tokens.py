@@ -90,7 +90,7 @@ def _fill(
         for batch in stages.replay(*writer.missing(), progress=progress):
             assert batch.images is not None
             tokens = encoder.tokens(batch.images)
-            writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), tokens.float().cpu().numpy())
+            writer.write(batch.ids.numpy(), batch.views.numpy(), tokens.float().cpu().numpy())
     writer.finish()
 
 
