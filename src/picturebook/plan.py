@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from picturebook.config import RECIPES, cache_folder, dump_options
+from picturebook.data.duplicates import THUMBNAIL
 from picturebook.engine import TrainOptions, build_accelerator
 from picturebook.errors import OptionError
 from picturebook.objective import Objective
@@ -178,7 +179,8 @@ class _SmallStages(Stages):
     def plan(self) -> Plan:
         """What was measured, for the whole run."""
         seconds = self.seconds | self._measured
-        canvases = 3 * self.options.data.canvas_size**2 * len(self.pictures.ids)
+        kept = isinstance(self.pictures.canvases, np.ndarray)
+        canvases = 3 * (self.options.data.canvas_size if kept else THUMBNAIL) ** 2 * len(self.pictures.ids)
         costs = [
             StageCost(s, t, canvases if s == "decode" else self._disk.get(s, 0), scales=s != "encode words")
             for s, t in seconds.items()

@@ -138,3 +138,7 @@ class MultiCropMaker:
             for number in range(_GLOBAL_CROPS + self.options.local_crops)
         ]
         return replace(batch, images=crops[0], crops=tuple(crops[1:]))
+
+    def expect(self, rows: np.ndarray) -> None:
+        """Say which rows the next batch will hold, so that they are decoded meanwhile where no canvases are kept."""
+        self.maker.expect(rows)

@@ -258,6 +258,8 @@ class Stages:
         rows = order[np.searchsorted(self.pictures.ids[order], ids)]
         for start in range(0, len(rows), batch_size):
             part = slice(start, start + batch_size)
+            if with_images:
+                self.maker.expect(rows[start : start + 2 * batch_size])
             yield self.maker.batch(rows[part], views[part], with_images=with_images)
             progress(min(start + batch_size, len(rows)), len(rows))
 
