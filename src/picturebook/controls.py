@@ -35,6 +35,9 @@ class TargetOptions(Options):
     control: Literal["none", "class_mean", "within_class_shuffle", "matched_smoothing"] = "none"
     """The teacher's own targets (none), their class means, those of another picture of the class, or smoothed labels that are as
     soft as they in the mean."""
+    shared: bool = False
+    """Keep stored targets in the cache, where other students of the same teacher, views and data find them; else they go with the
+    run that made them."""
 
 
 def check_targets(options: TargetOptions, *, with_representation: bool) -> None:

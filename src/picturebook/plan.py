@@ -174,7 +174,8 @@ class _SmallStages(Stages):
         if stage == "tokens":
             self._disk[stage] = round(self._size("tokens") * self._factor(stage))
         elif stage in self._factors:
-            self._disk[stage] = round(_size(self.folder.stage(stage)) * self._factor(stage))
+            shared = _size(self.cache / "targets") if stage.startswith("targets") else 0
+            self._disk[stage] = round((_size(self.folder.stage(stage)) + shared) * self._factor(stage))
 
     def plan(self) -> Plan:
         """What was measured, for the whole run."""

@@ -26,6 +26,7 @@ from picturebook.models.packaged import PACKAGE_PREFIX
 from picturebook.objective import Objective
 from picturebook.recipes.options import RecipeOptions, refuse_unmeasured
 from picturebook.runs import RunFolder, read_json, write_json
+from picturebook.stores.packed import locked
 from picturebook.stores.targets import TargetStore, TargetWriter, stored_error, targets_are_stored
 from picturebook.teachers import StoredTeacher, Teacher
 from picturebook.types import UNLABELLED, Batch, Progress, Reporter
@@ -221,34 +222,49 @@ class Stages:
         fingerprint: Mapping[str, str],
         representation_width: int | None = None,
         on_tokens: bool = False,
+        shared: bool = False,
     ) -> StoredTeacher:
         """Store the teacher's targets for every training row in every view that the student will see.
 
         `fingerprint` says what the teacher is; views, data and class order are added here. Written by the first process,
-        read by all.
+        read by all. `shared` ones are kept in the cache, for students of other runs too.
         """
         identity = {**fingerprint, **self.view_fingerprint(), "classes": short_hash("\n".join(self.pictures.classes))}
-        folder = self.folder.stage(name)
+        folder = self.cache / "targets" / cache_key(identity) if shared else self.folder.stage(name)
         keeps = representation_width is not None
-        if self.accelerator.is_main_process and not targets_are_stored(folder, with_representation=keeps):
-            with self.timed(name), self.reporter.stage(f"labelling {name}") as progress:
-                writer = TargetWriter(
-                    folder,
-                    identity,
-                    ids=self.pictures.ids[self.train_rows],
-                    num_views=self.options.train.distinct_views,
-                    num_classes=len(self.pictures.classes),
-                    representation_width=representation_width,
-                )
-                with torch.no_grad(), self.accelerator.autocast():
-                    for batch in self.replay(*writer.missing(), progress=progress, with_images=not on_tokens):
-                        writer.write(batch.ids.numpy(), batch.views.numpy(), teacher(batch))
-                writer.finish()
+        if self.accelerator.is_main_process:
+            with locked(folder):  # of two runs that need the same targets one makes them
+                if not targets_are_stored(folder, with_representation=keeps):
+                    self._write_targets(name, folder, teacher, identity, representation_width, with_images=not on_tokens)
         self.accelerator.wait_for_everyone()
         store = TargetStore(folder, identity, num_classes=len(self.pictures.classes), with_representation=keeps)
         if (lost := stored_error(folder)) is not None:
             self.reporter.say(lost)
         return StoredTeacher(store)
+
+    def _write_targets(
+        self,
+        name: str,
+        folder: Path,
+        teacher: Teacher,
+        identity: Mapping[str, str],
+        representation_width: int | None,
+        *,
+        with_images: bool,
+    ) -> None:
+        with self.timed(name), self.reporter.stage(f"labelling {name}") as progress:
+            writer = TargetWriter(
+                folder,
+                identity,
+                ids=self.pictures.ids[self.train_rows],
+                num_views=self.options.train.distinct_views,
+                num_classes=len(self.pictures.classes),
+                representation_width=representation_width,
+            )
+            with torch.no_grad(), self.accelerator.autocast():
+                for batch in self.replay(*writer.missing(), progress=progress, with_images=with_images):
+                    writer.write(batch.ids.numpy(), batch.views.numpy(), teacher(batch))
+            writer.finish()
 
     def replay(
         self, ids: np.ndarray, views: np.ndarray, *, progress: Progress, with_images: bool = True, batch_size: int = 128
