@@ -13,6 +13,7 @@ from picturebook.errors import OptionError, RunError, unknown_name
 _KINDS = {
     "canvases": "decoded pictures",
     "tokens": "image tokens of frozen encoders",
+    "targets": "teachers' answers that students share",
     "texts": "vectors of words",
     "unfinished": "left by runs that were stopped",
 }
@@ -70,7 +71,7 @@ def _paths(cache: Path) -> Iterator[tuple[str, Path]]:
             yield "unfinished", path
         elif (path / "store.json").is_file():
             yield "canvases", path
-    for kind in ("tokens", "texts"):
+    for kind in ("tokens", "targets", "texts"):
         for path in sorted((cache / kind).iterdir()) if (cache / kind).is_dir() else ():
             if path.suffix != ".lock":
                 yield "unfinished" if path.suffix == ".partial" else kind, path

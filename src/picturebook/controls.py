@@ -20,9 +20,9 @@ from torch import Tensor
 from picturebook.data.counter import counter_uniforms
 from picturebook.errors import OptionError
 from picturebook.options import Options
-from picturebook.stores.packed import PackedArray
+from picturebook.stores.targets import TargetStore
 from picturebook.teachers import Teacher
-from picturebook.types import Batch, Targets
+from picturebook.types import Batch, Targets, to_device
 
 _STREAM = 211
 """Keeps the draws of shuffles apart from those of views and splits."""
@@ -35,6 +35,9 @@ class TargetOptions(Options):
     control: Literal["none", "class_mean", "within_class_shuffle", "matched_smoothing"] = "none"
     """The teacher's own targets (none), their class means, those of another picture of the class, or smoothed labels that are as
     soft as they in the mean."""
+    shared: bool = False
+    """Keep stored targets in the cache, where other students of the same teacher, views and data find them; else they go with the
+    run that made them."""
 
 
 def check_targets(options: TargetOptions, *, with_representation: bool) -> None:
@@ -64,8 +67,8 @@ class ClassTargets:
         self._ids, self._labels = ids[order], labels[order]
 
     def __call__(self, batch: Batch) -> Targets:
-        labels = self._labels[np.searchsorted(self._ids, batch.ids.cpu().numpy())]
-        return Targets(self._table[torch.from_numpy(labels)].to(batch.labels.device))
+        labels = self._labels[np.searchsorted(self._ids, batch.ids.numpy())]
+        return Targets(to_device(self._table[torch.from_numpy(labels)], batch.device))
 
 
 class ShuffledTargets:
@@ -92,33 +95,33 @@ class ShuffledTargets:
         self._ids, self._others = ids[order], others[order]
 
     def __call__(self, batch: Batch) -> Targets:
-        places = np.searchsorted(self._ids, batch.ids.cpu().numpy())
-        other = torch.from_numpy(self._others[places]).to(batch.ids.device)
+        places = np.searchsorted(self._ids, batch.ids.numpy())
+        other = torch.from_numpy(self._others[places])
         return self._teacher(Batch(other, batch.views, batch.labels))
 
 
 def class_mean(
-    logits: PackedArray, labels: Int64[np.ndarray, " samples"], num_classes: int, *, temperature: float
+    targets: TargetStore, labels: Int64[np.ndarray, " samples"], num_classes: int, *, temperature: float
 ) -> Float[Tensor, "classes classes"]:
     """Logits whose softmax at `temperature` is the mean over a class's samples and views of the targets at that temperature.
 
     Args:
-        logits: the stored targets.
-        labels: [n], classes of `logits.ids`, in that order.
+        targets: that are stored.
+        labels: [n], classes of `targets.ids`, in that order.
         num_classes: K; a class without samples gets an even target.
         temperature: at which the student learns.
     """
     sums = np.zeros((num_classes, num_classes))
-    for rows, probs in _probabilities(logits, temperature):
+    for rows, probs in _probabilities(targets, temperature):
         np.add.at(sums, labels[rows], probs.sum(axis=1))
     totals = sums.sum(axis=1, keepdims=True)
     means = np.where(totals > 0, sums / np.maximum(totals, 1e-300), 1 / num_classes)
     return torch.from_numpy(temperature * np.log(np.maximum(means, 1e-12))).float()
 
 
-def matched_smoothing(logits: PackedArray, num_classes: int, *, temperature: float) -> Float[Tensor, "classes classes"]:
+def matched_smoothing(targets: TargetStore, num_classes: int, *, temperature: float) -> Float[Tensor, "classes classes"]:
     """Logits of smoothed labels, (1 − ε) y + ε / K at `temperature`, whose entropy is the mean entropy of the targets."""
-    entropies = [entr(probs).sum(axis=2).mean(axis=1) for _, probs in _probabilities(logits, temperature)]
+    entropies = [entr(probs).sum(axis=2).mean(axis=1) for _, probs in _probabilities(targets, temperature)]
     wanted = float(np.concatenate(entropies).mean())
 
     def smoothed(epsilon: float) -> Float64[np.ndarray, " classes"]:
@@ -135,7 +138,7 @@ def matched_smoothing(logits: PackedArray, num_classes: int, *, temperature: flo
     return torch.from_numpy(temperature * np.log(np.maximum(probs, 1e-12))).float()
 
 
-def _probabilities(logits: PackedArray, temperature: float) -> Iterator[tuple[slice, Float64[np.ndarray, "rows views classes"]]]:
-    for start in range(0, len(logits.ids), _ROWS_AT_ONCE):
+def _probabilities(targets: TargetStore, temperature: float) -> Iterator[tuple[slice, Float64[np.ndarray, "rows views classes"]]]:
+    for start in range(0, len(targets.ids), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        yield rows, softmax(np.asarray(logits.values[rows], dtype=np.float64) / temperature, axis=2)
+        yield rows, softmax(targets.rows(rows).astype(np.float64) / temperature, axis=2)

@@ -54,7 +54,9 @@ def list_entries(as_json: Json = False) -> None:
 
 @cache.command()
 def clean(
-    kinds: Annotated[list[str] | None, typer.Argument(metavar="[KIND]...", help="canvases, tokens, texts, unfinished.")] = None,
+    kinds: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND]...", help="canvases, tokens, targets, texts, unfinished.")
+    ] = None,
     older_than: Annotated[float, typer.Option(min=0.0, metavar="DAYS", help="Only what is older.")] = 0.0,
     as_json: Json = False,
 ) -> None:

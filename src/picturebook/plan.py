@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from picturebook.config import RECIPES, cache_folder, dump_options
+from picturebook.data.duplicates import THUMBNAIL
 from picturebook.engine import TrainOptions, build_accelerator
 from picturebook.errors import OptionError
 from picturebook.objective import Objective
@@ -173,12 +174,14 @@ class _SmallStages(Stages):
         if stage == "tokens":
             self._disk[stage] = round(self._size("tokens") * self._factor(stage))
         elif stage in self._factors:
-            self._disk[stage] = round(_size(self.folder.stage(stage)) * self._factor(stage))
+            shared = _size(self.cache / "targets") if stage.startswith("targets") else 0
+            self._disk[stage] = round((_size(self.folder.stage(stage)) + shared) * self._factor(stage))
 
     def plan(self) -> Plan:
         """What was measured, for the whole run."""
         seconds = self.seconds | self._measured
-        canvases = 3 * self.options.data.canvas_size**2 * len(self.pictures.ids)
+        kept = isinstance(self.pictures.canvases, np.ndarray)
+        canvases = 3 * (self.options.data.canvas_size if kept else THUMBNAIL) ** 2 * len(self.pictures.ids)
         costs = [
             StageCost(s, t, canvases if s == "decode" else self._disk.get(s, 0), scales=s != "encode words")
             for s, t in seconds.items()

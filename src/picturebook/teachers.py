@@ -24,7 +24,7 @@ from picturebook.models.image_encoders import ImageEncoder
 from picturebook.models.zero_shot import ZeroShotClassifier
 from picturebook.stores.packed import PackedArray
 from picturebook.stores.targets import TargetStore
-from picturebook.types import Batch, Targets
+from picturebook.types import Batch, Targets, to_device
 
 
 @runtime_checkable  # so that the tests' type checks can look at it
@@ -63,8 +63,8 @@ class Frozen(nn.Module):
 
 def read_tokens(store: PackedArray, batch: Batch) -> Float[Tensor, "batch tokens width"]:
     """The batch's stored image tokens in fp32, on its device."""
-    stored = store.read(batch.ids.cpu().numpy(), batch.views.cpu().numpy())
-    return torch.from_numpy(stored).to(batch.ids.device, torch.float32)
+    stored = store.read(batch.ids.numpy(), batch.views.numpy())
+    return to_device(stored, batch.device).float()
 
 
 class StoredTeacher:
@@ -74,9 +74,13 @@ class StoredTeacher:
         self._store = store
 
     @property
-    def logits(self) -> PackedArray:
+    def store(self) -> TargetStore:
         """All of them."""
-        return self._store.logits
+        return self._store
+
+    def at(self, temperature: float) -> "StoredTeacher":
+        """The same targets for a student that learns at a temperature."""
+        return StoredTeacher(self._store.at(temperature))
 
     def __call__(self, batch: Batch) -> Targets:
         return self._store.read(batch)
@@ -96,10 +100,10 @@ class TableTeacher:
         self._ids, self._logits = ids[order], logits[torch.from_numpy(order)]
 
     def __call__(self, batch: Batch) -> Targets:
-        ids = batch.ids.cpu().numpy()
+        ids = batch.ids.numpy()
         places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
         assert (self._ids[places] == ids).all(), "a sample of the batch is not in the table"
-        return Targets(self._logits[torch.from_numpy(places)].to(batch.ids.device))
+        return Targets(to_device(self._logits[torch.from_numpy(places)], batch.device))
 
 
 def one_hot_logits(labels: Int64[Tensor, " batch"], num_classes: int) -> Float[Tensor, "batch classes"]:
@@ -141,9 +145,9 @@ class FoldTable:
 
     def of(self, batch: Batch) -> Int64[Tensor, " batch"]:
         """The batch's folds, on its device; -1 for samples that are not in the table."""
-        ids = batch.ids.cpu().numpy()
+        ids = batch.ids.numpy()
         places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
-        return torch.from_numpy(np.where(self._ids[places] == ids, self._numbers[places], -1)).to(batch.ids.device)
+        return to_device(np.where(self._ids[places] == ids, self._numbers[places], -1), batch.device)
 
 
 class HeadTeacher(nn.Module):

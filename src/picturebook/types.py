@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -14,6 +15,14 @@ Progress = Callable[[int, int], None]
 
 UNLABELLED = -1
 """Label of a row whose label is empty."""
+
+
+def to_device(values: Tensor | np.ndarray, device: torch.device) -> Tensor:
+    """The values on a device. To a GPU they go through pinned memory, so that the processor need not wait for them."""
+    tensor = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +38,21 @@ class Mixed:
         return Mixed(self.labels[places], self.share[places])
 
     def to(self, device: torch.device) -> "Mixed":
-        return Mixed(self.labels.to(device), self.share.to(device))
+        return Mixed(to_device(self.labels, device), to_device(self.share, device))
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step's samples. Equal for every worker count, rank and resume, since views are functions of (id, view, seed)."""
+    """One step's samples. Equal for every worker count, rank and resume, since views are functions of (id, view, seed).
+
+    Ids and views are what stores and tables on the host are asked by, so they stay there: reading them back from a GPU would
+    make the processor wait for it. All else is on the device that trains.
+    """
 
     ids: Int64[Tensor, " batch"]
-    """Sample ids: 64-bit hashes of the file's name or key, never positions."""
+    """Sample ids: 64-bit hashes of the file's name or key, never positions. On the host."""
     views: Int64[Tensor, " batch"]
-    """View numbers, from 0."""
+    """View numbers, from 0. On the host."""
     labels: Int64[Tensor, " batch"]
     """Class indices, or UNLABELLED."""
     images: Float[Tensor, "batch 3 height width"] | None = None
@@ -52,17 +65,24 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def device(self) -> torch.device:
+        """Where labels and pictures are."""
+        return self.labels.device
+
     def __getitem__(self, places: Int64[Tensor, " some"]) -> "Batch":
-        images = None if self.images is None else self.images[places]
-        mixed = None if self.mixed is None else self.mixed[places]
-        crops = tuple(crop[places] for crop in self.crops)
-        return Batch(self.ids[places], self.views[places], self.labels[places], images, crops, mixed)
+        here, host = to_device(places, self.device), places.cpu()
+        images = None if self.images is None else self.images[here]
+        mixed = None if self.mixed is None else self.mixed[here]
+        crops = tuple(crop[here] for crop in self.crops)
+        return Batch(self.ids[host], self.views[host], self.labels[here], images, crops, mixed)
 
     def to(self, device: torch.device) -> "Batch":
-        images = None if self.images is None else self.images.to(device)
+        """The batch with labels and pictures on a device."""
+        images = None if self.images is None else to_device(self.images, device)
         mixed = None if self.mixed is None else self.mixed.to(device)
-        crops = tuple(crop.to(device) for crop in self.crops)
-        return Batch(self.ids.to(device), self.views.to(device), self.labels.to(device), images, crops, mixed)
+        crops = tuple(to_device(crop, device) for crop in self.crops)
+        return Batch(self.ids, self.views, to_device(self.labels, device), images, crops, mixed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +115,7 @@ class Queries:
         return (self.vectors * weights[..., None]).sum(dim=1) / weights.sum(dim=1, keepdim=True)
 
     def to(self, device: torch.device) -> "Queries":
-        return Queries(self.vectors.to(device), self.mask.to(device))
+        return Queries(to_device(self.vectors, device), to_device(self.mask, device))
 
 
 def no_progress(done: int, total: int) -> None:

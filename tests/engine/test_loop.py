@@ -210,6 +210,14 @@ def test_cpu_and_fp32_are_what_is_asked_for() -> None:
         assert accelerator.mixed_precision == mixed
 
 
+@pytest.mark.parametrize(("amx", "mixed"), [(True, "bf16"), (False, "no")])
+def test_auto_is_bf16_on_processors_with_amx_alone(monkeypatch: pytest.MonkeyPatch, amx: bool, mixed: str) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert build_accelerator(device="cpu", precision="auto").mixed_precision == mixed
+    assert build_accelerator(device="cpu", precision="bf16").mixed_precision == "bf16"
+
+
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

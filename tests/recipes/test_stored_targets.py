@@ -10,20 +10,23 @@ import pytest
 import torch
 from torch import nn
 
+from picturebook.caching import list_cache
+from picturebook.config import run_recipe
 from picturebook.data.loaders import TrainingBatches
 from picturebook.data.multi_crop import MultiCropMaker, MultiCropOptions
 from picturebook.data.text_table import TextTable
-from picturebook.errors import StoreError
+from picturebook.errors import OptionError, StoreError
 from picturebook.models.head_ensembles import Experts, FoldedHead
 from picturebook.models.heads import HeadOptions, build_head
 from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.objective import Loss, Objective
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets
+from picturebook.recipes.distil import check
 from picturebook.recipes.head_teacher import HeadParts, TrainedHead, label_with_heads, live_teacher
 from picturebook.recipes.tokens import encode_pictures
 from picturebook.teachers import ClassifierTeacher, FoldTable
 from picturebook.types import Batch, Queries
-from toy_runs import VIT, make_stages
+from toy_runs import VIT, make_stages, merged
 
 Make = Callable[..., Any]
 
@@ -125,6 +128,31 @@ def test_targets_of_views_mixed_with_other_pictures_are_refused(recipe_options: 
     fewer.maker = stages.maker.among(stages.train_rows[1:])
     with pytest.raises(StoreError, match="its partners is "):
         fewer.label("targets", teacher, fingerprint={"teacher": "t"})
+
+
+def test_shared_targets_are_labelled_once_for_many_students(
+    recipe_options: Make, finished_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    forward = ClassifierTeacher.forward
+
+    def counting(teacher: ClassifierTeacher, batch: Batch) -> Any:
+        asked.append(len(batch))
+        return forward(teacher, batch)
+
+    monkeypatch.setattr(ClassifierTeacher, "forward", counting)
+    cache = str(tmp_path / "cache")
+    shared = {"cache": cache, "teacher": {"image_encoder": str(finished_run("supervised").path)}, "targets": {"shared": True}}
+    calls = []
+    for name, loss in (("kl", {}), ("dist", {"divergence": "dist"}), ("other views", {})):
+        views = {"views": {"flip": 0.0}} if name == "other views" else {}
+        asked.clear()
+        run_recipe(recipe_options("classifier", tmp_path / name, loss=loss, **shared, **views))
+        calls.append(sum(asked))
+    assert calls[1] < calls[0] == calls[2]  # the second student's teacher answers for the results alone
+    assert [entry.kind for entry in list_cache(Path(cache))].count("targets") == 2
+    with pytest.raises(OptionError, match=r"targets\.shared keeps stored targets for other runs: need teacher\.live = false"):
+        check(recipe_options("classifier", tmp_path / "live", **merged(shared, {"teacher": {"live": True}})))
 
 
 class Seen(Objective):

@@ -41,7 +41,7 @@ def test_targets_come_back_in_fp32_up_to_fp16(tmp_path: Path, width: int | None)
     store = writer(tmp_path, width=width)
     fill(store, width=width)
     store.finish()
-    read = TargetStore(tmp_path, FINGERPRINT, with_representation=width is not None)
+    read = TargetStore(tmp_path, FINGERPRINT, num_classes=4, with_representation=width is not None)
     stored = read.read(batch([20, -10, 20], [1, 0, 0]))
     expected = targets(np.array([20, -10, 20]), np.array([1, 0, 0]), width=width)
     assert stored.logits.dtype == torch.float32
@@ -57,7 +57,7 @@ def test_an_interrupted_labelling_is_taken_up(tmp_path: Path) -> None:
     again = writer(tmp_path, width=5)
     assert fill(again, width=5) == 4
     again.finish()
-    TargetStore(tmp_path, FINGERPRINT, with_representation=True).read(batch(IDS.tolist(), [0, 0, 0]))
+    TargetStore(tmp_path, FINGERPRINT, num_classes=4, with_representation=True).read(batch(IDS.tolist(), [0, 0, 0]))
 
 
 def test_a_labelling_cut_between_its_two_halves_needs_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_a_labelling_cut_between_its_two_halves_needs_nothing_more(tmp_path: Pat
     again = writer(tmp_path, width=5)
     assert fill(again, width=5) == 0
     again.finish()
-    read = TargetStore(tmp_path, FINGERPRINT, with_representation=True).read(batch([30], [1]))
+    read = TargetStore(tmp_path, FINGERPRINT, num_classes=4, with_representation=True).read(batch([30], [1]))
     torch.testing.assert_close(read.logits, targets(np.array([30]), np.array([1]), width=5).logits, rtol=1e-3, atol=1e-4)
 
 
@@ -77,9 +77,9 @@ def test_another_teachers_targets_are_refused(tmp_path: Path) -> None:
     fill(store, width=None)
     store.finish()
     with pytest.raises(StoreError, match="its teacher is t1, this run's is t2"):
-        TargetStore(tmp_path, {"teacher": "t2"}, with_representation=False)
+        TargetStore(tmp_path, {"teacher": "t2"}, num_classes=4, with_representation=False)
     with pytest.raises(StoreError, match="There is no store"):
-        TargetStore(tmp_path, FINGERPRINT, with_representation=True)
+        TargetStore(tmp_path, FINGERPRINT, num_classes=4, with_representation=True)
 
 
 def filled(folder: Path, width: int | None) -> Path:

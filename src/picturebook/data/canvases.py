@@ -6,20 +6,22 @@ A store is a folder `cache/<key>/` that is filled under the name `cache/<key>.pa
     sizes.npy       int32 [n, 2], height and width of the originals
     clusters.npy    int64 [n], number of the near-duplicate cluster (duplicates.py)
     store.json      fingerprint of the canvases, and the findings
+Past the budget canvases.bin holds thumbnails, and pictures are decoded whenever they are asked for (on_demand.py).
 """
 
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
 from picturebook.data.decoding import CANVASES, JOURNAL, decode_table
-from picturebook.data.duplicates import duplicate_groups
+from picturebook.data.duplicates import THUMBNAIL, duplicate_groups
 from picturebook.data.findings import Finding, from_json, to_json
+from picturebook.data.on_demand import DecodedOnDemand
 from picturebook.data.tables import Table
 from picturebook.errors import RunError
 from picturebook.stores.packed import locked
@@ -34,8 +36,8 @@ _FORMAT = 1
 class CanvasStore:
     """What decoding a table gave."""
 
-    canvases: UInt8[np.ndarray, "pictures side side 3"]
-    """Memory-mapped, read only."""
+    canvases: UInt8[np.ndarray, "pictures side side 3"] | DecodedOnDemand
+    """Memory-mapped, read only; or decoded on demand."""
     rows: Int64[np.ndarray, " pictures"]
     """Rows of the table that decoded, ascending."""
     sizes: Int32[np.ndarray, "pictures 2"]
@@ -48,7 +50,9 @@ class CanvasStore:
     """Conversions, and files that were skipped because they gave no picture."""
 
 
-def open_canvases(table: Table, *, side: int, root: str, cache: Path, progress: Progress = no_progress) -> CanvasStore:
+def open_canvases(
+    table: Table, *, side: int, root: str, cache: Path, budget: float = float("inf"), progress: Progress = no_progress
+) -> CanvasStore:
     """Open the table's store, after making it where it is not there.
 
     Args:
@@ -56,26 +60,31 @@ def open_canvases(table: Table, *, side: int, root: str, cache: Path, progress: 
         side: height and width of a canvas, in pixels.
         root: the data root, part of the store's key.
         cache: the folder of stores.
+        budget: bytes that the canvases may take.
         progress: called with (rows decoded, rows in all) while the store is made.
 
     Raises:
         RunError: the cache cannot be written.
     """
-    folder = cache / _key(table, side, root)
-    if (store := _opened(folder, side)) is not None:
-        return store
-    with disk_errors_told(cache), locked(folder):
-        if (store := _opened(folder, side)) is None:  # or another process made it meanwhile
-            _make(folder, table, side, progress)
-            store = _opened(folder, side)
+    keep = len(table.names) * side * side * 3 <= budget
+    folder = cache / _key(table, side, root, keep)
+    stored = side if keep else THUMBNAIL
+    store = _opened(folder, stored)
+    if store is None:
+        with disk_errors_told(cache), locked(folder):
+            if (store := _opened(folder, stored)) is None:  # or another process made it meanwhile
+                _make(folder, table, side, progress, keep=keep)
+                store = _opened(folder, stored)
     assert store is not None
-    return store
+    return store if keep else replace(store, canvases=DecodedOnDemand(table, store.rows, side))
 
 
-def _key(table: Table, side: int, root: str) -> str:
+def _key(table: Table, side: int, root: str, keep: bool) -> str:
     digest = hashlib.blake2b(digest_size=16)
     location = str(Path(root).resolve()) if Path(root).exists() else root
     digest.update(f"{_FORMAT}\0{side}\0{location}\0{table.stamp}\0".encode("utf-8", "surrogateescape"))
+    if not keep:
+        digest.update(b"thumbnails\0")
     for row, name in enumerate(table.names):
         digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
         if not table.stamp:
@@ -83,10 +92,10 @@ def _key(table: Table, side: int, root: str) -> str:
     return digest.hexdigest()
 
 
-def _make(folder: Path, table: Table, side: int, progress: Progress) -> None:
+def _make(folder: Path, table: Table, side: int, progress: Progress, *, keep: bool) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
-    done = decode_table(partial, table, side, progress)
-    clusters = duplicate_groups(_map(partial / CANVASES, side))
+    done = decode_table(partial, table, side, progress, keep=keep)
+    clusters = duplicate_groups(_map(partial / CANVASES, side if keep else THUMBNAIL))
     write_atomically(partial / "rows.npy", npy(np.array(done.rows, dtype=np.int64)))
     write_atomically(partial / "sizes.npy", npy(np.array(done.sizes, dtype=np.int32).reshape(-1, 2)))
     write_atomically(partial / "clusters.npy", npy(clusters))

@@ -1,7 +1,7 @@
 """Decoding a table into a canvas store, chunk by chunk: an interrupted decoding goes on where it stopped.
 
 A store that is being filled holds, beside what is in a whole one (canvases.py), decoded.jsonl: a line a chunk with what came of
-its rows and a hash of its canvases. On taking it up, a chunk whose line or canvases are not whole is decoded again.
+its rows and a hash of what is stored of them. On taking it up, a chunk whose line or canvases are not whole is decoded again.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from picturebook.data.duplicates import THUMBNAIL, block_means
 from picturebook.data.findings import Finding, by_kind
 from picturebook.data.images import Broken, Decoded, decode
 from picturebook.data.tables import Table
@@ -35,23 +36,23 @@ class Decoding:
     converted: list[tuple[str, str]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
-    """Of all canvases."""
+    """Of all canvases, or of the chunks' hashes of them where thumbnails alone are stored."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         return (*by_kind("skipped", self.skipped), *by_kind("converted", self.converted))
 
-    def add(self, chunk: dict[str, Any], canvases: bytes) -> None:
-        """Take in what came of a chunk."""
+    def add(self, chunk: dict[str, Any], content: bytes) -> None:
+        """Take in what came of a chunk, and what is stored of it."""
         self.next_row = chunk["next_row"]
         self.rows += chunk["rows"]
         self.sizes += [(height, width) for height, width in chunk["sizes"]]
         self.converted += [(kind, name) for kind, name in chunk["converted"]]
         self.skipped += [(kind, name) for kind, name in chunk["skipped"]]
-        self.digest.update(canvases)
+        self.digest.update(chunk["canvases"].encode() if "canvases" in chunk else content)
 
 
-def decode_table(folder: Path, table: Table, side: int, progress: Progress) -> Decoding:
+def decode_table(folder: Path, table: Table, side: int, progress: Progress, *, keep: bool = True) -> Decoding:
     """Decode all rows into `folder`'s canvases.bin, from where an earlier try stopped.
 
     Args:
@@ -59,17 +60,21 @@ def decode_table(folder: Path, table: Table, side: int, progress: Progress) -> D
         table: the rows.
         side: height and width of a canvas, in pixels.
         progress: called with (rows decoded, rows in all).
+        keep: store the canvases; else thumbnails of THUMBNAIL pixels in their place, by which duplicates are found.
     """
+    stored = side if keep else THUMBNAIL
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CANVASES, JOURNAL):
         (folder / name).touch()
     num = len(table.names)
     with (folder / CANVASES).open("r+b") as canvases, (folder / JOURNAL).open("r+b") as journal:
-        done = _taken_up(canvases, journal, side)
+        done = _taken_up(canvases, journal, stored)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             while done.next_row < num:
                 end = min(done.next_row + CHUNK, num)
                 chunk, content = _decode_chunk(pool, table, range(done.next_row, end), side, progress)
+                if not keep:
+                    chunk, content = _thumbnails(chunk, content, side)
                 canvases.write(content)
                 canvases.flush()
                 journal.write(json.dumps(chunk).encode() + b"\n")
@@ -116,6 +121,13 @@ def _decode_chunk(
         progress(row + 1, len(table.names))
     content = b"".join(parts)
     return chunk | {"blake2b": _hash(content)}, content
+
+
+def _thumbnails(chunk: dict[str, Any], content: bytes, side: int) -> tuple[dict[str, Any], bytes]:
+    """The same chunk with thumbnails in place of its canvases, whose hash it keeps."""
+    canvases = np.frombuffer(content, np.uint8).reshape(-1, side, side, 3)
+    small = np.rint(block_means(canvases, THUMBNAIL) * 255).astype(np.uint8).tobytes()
+    return chunk | {"canvases": chunk["blake2b"], "blake2b": _hash(small)}, small
 
 
 def _decode_rows(pool: ThreadPoolExecutor, table: Table, rows: range, side: int) -> Iterator[Decoded | Broken]:

@@ -15,13 +15,16 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-_THUMBNAIL = 16
+from picturebook.data.on_demand import DecodedOnDemand
+
+THUMBNAIL = 16
+"""Side of what pictures are compared by, in pixels; canvases of this side will do in place of larger ones."""
 _SKETCH = 4
 _RELATIVE_DISTANCE = 0.1
 _NUM_NEIGHBOURS = 8
 _CHUNK = 1024
 
-Canvases = UInt8[np.ndarray, "rows side side 3"]
+Canvases = UInt8[np.ndarray, "rows side side 3"] | DecodedOnDemand
 
 
 def duplicate_groups(canvases: Canvases) -> Int64[np.ndarray, " rows"]:
@@ -31,7 +34,7 @@ def duplicate_groups(canvases: Canvases) -> Int64[np.ndarray, " rows"]:
     time and memory grow as n log n and n. Chains join: a cluster may be wider than the bound.
 
     Args:
-        canvases: [n, S, S, 3], may be memory-mapped; read in chunks.
+        canvases: [n, S, S, 3], may be memory-mapped or decoded on demand; read in chunks.
     """
     first, exact = _exact(canvases)
     pairs = _near_pairs(canvases, first)
@@ -58,13 +61,13 @@ def _near_pairs(canvases: Canvases, rows: Int64[np.ndarray, " distinct"]) -> Int
     sketches = np.empty((len(rows), _SKETCH**2), dtype=np.float32)
     contrasts = np.empty(len(rows), dtype=np.float32)
     for chunk in _chunks(len(rows)):
-        thumbnails = _block_means(canvases[rows[chunk]], _THUMBNAIL)
+        thumbnails = block_means(canvases[rows[chunk]], THUMBNAIL)
         contrasts[chunk] = np.sqrt(thumbnails.var(axis=(1, 2)).mean(axis=1))
-        sketches[chunk] = _block_means(thumbnails, _SKETCH).mean(axis=3).reshape(-1, _SKETCH**2)
+        sketches[chunk] = block_means(thumbnails, _SKETCH).mean(axis=3).reshape(-1, _SKETCH**2)
     pairs = _candidates(sketches, contrasts)
     near = np.zeros(len(pairs), dtype=bool)
     for chunk in _chunks(len(pairs)):
-        left, right = (_block_means(canvases[rows[pairs[chunk, side]]], _THUMBNAIL) for side in (0, 1))
+        left, right = (block_means(canvases[rows[pairs[chunk, side]]], THUMBNAIL) for side in (0, 1))
         distances = np.sqrt(np.square(left - right).mean(axis=(1, 2, 3)))
         near[chunk] = distances <= _RELATIVE_DISTANCE * contrasts[pairs[chunk]].min(axis=1)
     found: Int64[np.ndarray, "pairs 2"] = rows[pairs[near]]
@@ -101,7 +104,7 @@ def _candidates_of(
     return pairs
 
 
-def _block_means(images: np.ndarray, blocks: int) -> Float32[np.ndarray, "rows {blocks} {blocks} 3"]:
+def block_means(images: np.ndarray, blocks: int) -> Float32[np.ndarray, "rows {blocks} {blocks} 3"]:
     """Average over equal areas, in [0, 1] for bytes; blocks share the pixels that their edges cut."""
     weights = _area_weights(images.shape[1], blocks)
     scale = np.float32(1 / 255 if images.dtype == np.uint8 else 1)

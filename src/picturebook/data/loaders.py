@@ -14,7 +14,7 @@ from picturebook.data.pictures import Pictures
 from picturebook.data.sampling import ClassesAlike, EachOnce, Sampling
 from picturebook.data.views import ViewOptions, evaluation_views, training_views
 from picturebook.errors import OptionError
-from picturebook.types import Batch, Mixed
+from picturebook.types import Batch, Mixed, to_device
 
 
 @runtime_checkable  # so that the tests' type checks can look at it
@@ -23,6 +23,10 @@ class BatchMaker(Protocol):
 
     def batch(self, rows: np.ndarray, views: np.ndarray, *, with_images: bool = True) -> Batch:
         """The samples at `rows` int64 [B] in their views `views` int64 [B]; `with_images` off leaves the pictures undecoded."""
+        ...
+
+    def expect(self, rows: np.ndarray) -> None:
+        """Say which rows the next batch will hold."""
         ...
 
 
@@ -53,6 +57,10 @@ class ViewMaker:
             images = mix_images(images, self._images(mixes.rows, mixes.views), mixes)
         return replace(batch, images=images, mixed=mixed).to(self.device)
 
+    def expect(self, rows: np.ndarray) -> None:
+        """Say which rows the next batch will hold, so that they are decoded meanwhile where no canvases are kept."""
+        self.pictures.expect(rows)
+
     def _mixes(self, rows: np.ndarray, views: np.ndarray) -> Mixes | None:
         options = self.options
         if not options.mixes:
@@ -65,7 +73,7 @@ class ViewMaker:
 
     def _images(self, rows: np.ndarray, views: np.ndarray) -> Float[Tensor, "batch 3 _ _"]:
         return training_views(
-            torch.from_numpy(self.pictures.canvases[rows]).to(self.device),
+            to_device(self.pictures.canvases[rows], self.device),
             self.pictures.sizes[rows].astype(np.int64),
             self.pictures.ids[rows],
             views,
@@ -122,6 +130,14 @@ class TrainingBatches:
 
     def at(self, step: int) -> Batch:
         """This process's share of the batch of `step`."""
+        places, views = self._share(step)
+        batch = self._maker.batch(self._rows[places], views, with_images=self._with_images)
+        if self._with_images and step + 1 < self.num_steps:
+            self._maker.expect(self._rows[self._share(step + 1)[0]])
+        return batch
+
+    def _share(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """This process's places among the rows at a step, and the views of them."""
         start = step * self._batch_size
         positions = np.array_split(np.arange(start, start + self.size(step)), self._world)[self._rank]
         epochs, places = np.divmod(positions, len(self._rows))
@@ -132,7 +148,7 @@ class TrainingBatches:
             passes[here], places[here] = before[places[here]], order[places[here]]
         counts = self._counts[places]
         views = (passes * counts + self._repeats[places]) % (self._num_views * counts)
-        return self._maker.batch(self._rows[places], views, with_images=self._with_images)
+        return places, views
 
     def size(self, step: int) -> int:
         """Samples of the batch of `step` over all processes."""
@@ -151,7 +167,8 @@ def evaluation_batches(
     """The samples at `rows` in their order, centre-cropped; the view number is 0."""
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
-        canvases = torch.from_numpy(pictures.canvases[part]).to(device)
+        pictures.expect(rows[start : start + 2 * batch_size])
+        canvases = to_device(pictures.canvases[part], device)
         images = evaluation_views(canvases, torch.from_numpy(pictures.sizes[part].astype(np.int64)), image_size=image_size)
         batch = labelled_batch(pictures, part, np.zeros_like(part)).to(device)
         yield Batch(batch.ids, batch.views, batch.labels, images)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from picturebook.data.counter import counter_uniforms
 from picturebook.data.view_colour import inside_rectangles
+from picturebook.types import to_device
 
 Images = Float[Tensor, "batch 3 height width"]
 Rows = Int64[np.ndarray, " rows"]
@@ -102,8 +103,8 @@ def mix_images(images: Images, partners: Float[Tensor, "mixed 3 height width"], 
         mixes: as drawn for these images.
     """
     device = images.device
-    places, boxes = torch.from_numpy(mixes.places).to(device), torch.from_numpy(mixes.boxes).to(device)
-    share = torch.from_numpy(mixes.share.astype(np.float32)).to(device)[:, None, None, None]
+    places, boxes = to_device(mixes.places, device), to_device(mixes.boxes, device)
+    share = to_device(mixes.share.astype(np.float32), device)[:, None, None, None]
     pasted = inside_rectangles(boxes, height=images.shape[2], width=images.shape[3])
     own = torch.where((boxes[:, 2] > 0)[:, None, None, None], (~pasted).float(), share)
     mixed = images.clone()

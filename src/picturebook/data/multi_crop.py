@@ -6,14 +6,13 @@ A crop is a pure function of (sample id, view number, its own number, seed); def
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from pydantic import Field, field_validator
 
 from picturebook.data.loaders import ViewMaker, labelled_batch
 from picturebook.data.views import ViewOptions, training_views
 from picturebook.errors import OptionError
 from picturebook.options import Options
-from picturebook.types import Batch
+from picturebook.types import Batch, to_device
 
 _FIRST_STREAM = 2
 """Crop k draws from stream 2 + k; views have stream 0, mixing has 1."""
@@ -124,7 +123,7 @@ class MultiCropMaker:
         batch = labelled_batch(pictures, rows, views).to(device)
         if not with_images:
             return batch
-        canvases, sizes = torch.from_numpy(pictures.canvases[rows]).to(device), pictures.sizes[rows].astype(np.int64)
+        canvases, sizes = to_device(pictures.canvases[rows], device), pictures.sizes[rows].astype(np.int64)
         crops = [
             training_views(
                 canvases,
@@ -139,3 +138,7 @@ class MultiCropMaker:
             for number in range(_GLOBAL_CROPS + self.options.local_crops)
         ]
         return replace(batch, images=crops[0], crops=tuple(crops[1:]))
+
+    def expect(self, rows: np.ndarray) -> None:
+        """Say which rows the next batch will hold, so that they are decoded meanwhile where no canvases are kept."""
+        self.maker.expect(rows)

@@ -11,7 +11,7 @@ from torch import Tensor
 from picturebook.data.counter import counter_uniforms
 from picturebook.models.vocabulary import UNKNOWN
 from picturebook.options import Options
-from picturebook.types import Batch
+from picturebook.types import Batch, to_device
 
 _SENTENCE_STREAM, _SWAP_STREAM, _DROP_STREAM = 120, 121, 122
 
@@ -67,14 +67,14 @@ class PairedTexts:
 
     def of(self, batch: Batch) -> tuple[Int64[Tensor, " batch"], Shaped[Tensor, "batch *record"]]:
         """The number of each sample's text and what a text tower reads of it, on the batch's device."""
-        ids, views = batch.ids.cpu().numpy(), batch.views.cpu().numpy()
+        ids, views = batch.ids.numpy(), batch.views.numpy()
         places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
         assert (self._ids[places] == ids).all(), "a sample of this batch has no text"
         numbers = self._numbers[self._swapped(places, ids, views)]
         draws = counter_uniforms(self._seed, ids, views, 1, stream=_SENTENCE_STREAM)[:, 0]
         sentences = self._places[self._starts[numbers] + (draws * self._counts[numbers]).astype(np.int64)]
         inputs = self._hidden(self._inputs[torch.from_numpy(sentences)], ids, views)
-        return torch.from_numpy(numbers).to(batch.ids.device), inputs.to(batch.ids.device)
+        return to_device(numbers, batch.device), to_device(inputs, batch.device)
 
     def positive_share(self, batch_size: int) -> float:
         """The share of a batch's pairs (picture, text) that fit, in (0, 1]: each one's own text, and equal ones of others."""

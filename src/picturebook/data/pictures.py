@@ -11,6 +11,7 @@ from jaxtyping import Int32, Int64, UInt8
 
 from picturebook.data.canvases import CanvasStore, open_canvases
 from picturebook.data.findings import Finding, first_names, quantity
+from picturebook.data.on_demand import DecodedOnDemand
 from picturebook.data.splits import SPLITS, Rows, split_rows
 from picturebook.data.supervision import supervise
 from picturebook.data.tables import DataOptions, Table, read_table
@@ -34,8 +35,8 @@ class Pictures:
     texts: tuple[str, ...] | None
     """"" where a picture has none; None where no picture has one."""
     groups: tuple[str, ...] | None
-    canvases: UInt8[np.ndarray, "pictures side side 3"]
-    """RGB, memory-mapped, read only: the whole picture squeezed into a square."""
+    canvases: UInt8[np.ndarray, "pictures side side 3"] | DecodedOnDemand
+    """RGB, memory-mapped, read only: the whole picture squeezed into a square. Past data.canvas_budget_gb decoded on demand."""
     sizes: Int32[np.ndarray, "pictures 2"]
     """Original height and width, in pixels."""
     rows: dict[str, Int64[np.ndarray, " _"]]
@@ -54,6 +55,11 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def expect(self, rows: Int64[np.ndarray, " rows"]) -> None:
+        """Say whose canvases will be asked for next, so that they are decoded meanwhile where none are kept."""
+        if isinstance(self.canvases, DecodedOnDemand):
+            self.canvases.expect(rows)
 
 
 def load_pictures(
@@ -80,7 +86,14 @@ def load_pictures(
         TextError: a text column was asked for and is missing or empty.
     """
     table = read_table(options, text_column=text_column, to_train=to_train)
-    store = open_canvases(table, side=options.canvas_size, root=options.root, cache=cache, progress=progress)
+    store = open_canvases(
+        table,
+        side=options.canvas_size,
+        root=options.root,
+        cache=cache,
+        budget=options.canvas_budget_gb * 1e9,
+        progress=progress,
+    )
     _check_broken(table, store, options)
     return _split(table, store, options, to_train=to_train)
 

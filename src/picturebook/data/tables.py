@@ -40,6 +40,8 @@ class DataOptions(Options):
     """How much of the training labels is used, and how right they are."""
     canvas_size: int = Field(default=64, ge=8)
     """Height and width of the square to which each picture is decoded once, in pixels; at least what the student sees."""
+    canvas_budget_gb: float = Field(default=256.0, ge=0)
+    """Disk that decoded pictures may take, in 10^9 bytes; past it each is decoded whenever it is shown, in threads."""
     max_broken_share: float = Field(default=0.1, ge=0, le=1)
     """Share of unreadable pictures past which reading stops."""
 

@@ -31,10 +31,10 @@ class TextTable:
         Raises:
             TextError: a sample has none.
         """
-        ids = batch.ids.cpu().numpy()
+        ids = batch.ids.numpy()
         places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
         if (self._ids[places] != ids).any():
             raise TextError(
                 f"{int((self._ids[places] != ids).sum())} pictures of this batch have no text: the teacher needs one for each."
             )
-        return self._queries[torch.from_numpy(self._texts[places])].to(batch.ids.device)
+        return self._queries[torch.from_numpy(self._texts[places])].to(batch.device)

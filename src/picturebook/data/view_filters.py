@@ -12,6 +12,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn.functional import pad
 
+from picturebook.types import to_device
+
 Images = Float[Tensor, "batch 3 height width"]
 
 _REACH = 3.0
@@ -30,7 +32,7 @@ def gaussian_blur(images: Images, sigmas: Float64[np.ndarray, " batch"]) -> Imag
     blurred = torch.empty_like(images)
     for radius in np.unique(radii):
         rows = np.flatnonzero(radii == radius)
-        chosen = torch.from_numpy(rows).to(images.device)
+        chosen = to_device(rows, images.device)
         blurred[chosen] = _blur_group(images[chosen], sigmas[rows], int(radius))
     return blurred
 
@@ -38,7 +40,7 @@ def gaussian_blur(images: Images, sigmas: Float64[np.ndarray, " batch"]) -> Imag
 def _blur_group(images: Images, sigmas: Float64[np.ndarray, " batch"], radius: int) -> Images:
     taps = np.exp(-(np.arange(radius + 1) ** 2) / (2 * sigmas[:, None] ** 2))
     taps /= taps[:, :1] + 2 * taps[:, 1:].sum(axis=1, keepdims=True)
-    weights = torch.from_numpy(taps.astype(np.float32)).to(images.device)[:, :, None, None, None]
+    weights = to_device(taps.astype(np.float32), images.device)[:, :, None, None, None]
     for axis in (2, 3):
         length = images.shape[axis]
         padded = pad(images, (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0), mode="reflect")

@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Float64, Int, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from picturebook.types import to_device
+
 Affines = Float64[np.ndarray, "batch 2 3"]
 Boxes = Float64[np.ndarray, "batch 4"]
 """(left, top, width, height) in pixels of the original, not rounded."""
@@ -125,7 +127,7 @@ def sample_affines(
     images = canvases.new_empty((len(canvases), 3, image_size, image_size), dtype=torch.float32)
     for kind in kinds:
         rows = np.flatnonzero(groups == kind)
-        chosen = torch.from_numpy(rows).to(canvases.device)
+        chosen = to_device(rows, canvases.device)
         images[chosen] = _sample_group(canvases[chosen], affines[rows], int(kind), image_size)
     return images
 
@@ -171,7 +173,7 @@ def _grid(affines: Affines, image_size: int, device: torch.device) -> Float[Tens
     centres = (2 * np.arange(image_size) + 1) / image_size - 1
     along_row = affines[:, :, 0, None] * centres + affines[:, :, 2, None]
     along_column = affines[:, :, 1, None] * centres
-    parts = torch.from_numpy(np.stack((along_row, along_column)).astype(np.float32)).to(device)
+    parts = to_device(np.stack((along_row, along_column)).astype(np.float32), device)
     grid = parts.new_empty((len(affines), image_size, image_size, 2))
     for axis in (0, 1):
         torch.add(parts[0, :, axis, None, :], parts[1, :, axis, :, None], out=grid[..., axis])

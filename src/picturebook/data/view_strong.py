@@ -18,6 +18,7 @@ from torch import Tensor
 
 from picturebook.data.view_colour import adjust_colour, equalise, posterise, solarise, stretch_contrast
 from picturebook.data.view_filters import adjust_sharpness
+from picturebook.types import to_device
 
 Images = Float[Tensor, "batch 3 height width"]
 Affines = Float64[np.ndarray, "batch 2 3"]
@@ -92,7 +93,7 @@ def recolour(images: Images, operations: Operations) -> Images:
     for kinds, amounts in zip(operations.kinds.T, operations.amounts.T, strict=True):
         for kind in np.unique(kinds):
             rows = np.flatnonzero(kinds == kind)
-            chosen = torch.from_numpy(rows).to(images.device)
+            chosen = to_device(rows, images.device)
             changed = _recolour_group(images[chosen], OPERATIONS[kind], amounts[rows])
             if changed is not None:
                 images[chosen] = changed
@@ -102,15 +103,15 @@ def recolour(images: Images, operations: Operations) -> Images:
 def _recolour_group(images: Images, name: str, amounts: Float64[np.ndarray, " batch"]) -> Images | None:
     """The images after one operation, or None where it changes no colours."""
     device = images.device
-    factors = torch.from_numpy((1 + _FACTOR * amounts).astype(np.float32)).to(device)
+    factors = to_device((1 + _FACTOR * amounts).astype(np.float32), device)
     if name in ("brightness", "contrast", "saturation"):
         ones = torch.ones_like(factors)
         return adjust_colour(images, **{"brightness": ones, "contrast": ones, "saturation": ones, name: factors})
     if name == "sharpness":
         return adjust_sharpness(images, factors)
     if name == "posterise":
-        return posterise(images, torch.from_numpy(8 - np.rint(_BITS * np.abs(amounts)).astype(np.int64)).to(device))
+        return posterise(images, to_device(8 - np.rint(_BITS * np.abs(amounts)).astype(np.int64), device))
     if name == "solarise":
-        return solarise(images, torch.from_numpy((1 - np.abs(amounts)).astype(np.float32)).to(device))
+        return solarise(images, to_device((1 - np.abs(amounts)).astype(np.float32), device))
     alone = {"auto-contrast": stretch_contrast, "equalise": equalise}
     return alone[name](images) if name in alone else None

@@ -18,6 +18,7 @@ from picturebook.data.view_filters import gaussian_blur
 from picturebook.data.view_geometry import box_affines, centre_boxes, random_boxes, sample_affines
 from picturebook.data.view_strong import draw_operations, move, recolour
 from picturebook.options import Options
+from picturebook.types import to_device
 
 Canvases = UInt8[Tensor, "batch side side 3"]
 Sizes = Int[Tensor, "batch 2"] | Int[np.ndarray, "batch 2"]
@@ -210,10 +211,10 @@ def _jitter(images: Images, uniforms: Uniforms, options: ViewOptions) -> Images:
     jittered = uniforms[:, _JITTER] < options.jitter
     if options.hue:
         turns = _about_zero(uniforms[jittered, _HUE], options.hue).astype(np.float32)
-        images = _changed(images, jittered, lambda some: shift_hue(some, torch.from_numpy(turns).to(some.device)))
+        images = _changed(images, jittered, lambda some: shift_hue(some, to_device(turns, some.device)))
     factors = _colour_factors(uniforms, jittered, options)
     if (factors != 1).any():
-        brightness, contrast, saturation = torch.from_numpy(factors.astype(np.float32)).to(images.device)
+        brightness, contrast, saturation = to_device(factors.astype(np.float32), images.device)
         images = adjust_colour(images, brightness=brightness, contrast=contrast, saturation=saturation)
     return images
 
@@ -238,7 +239,7 @@ def _filter(images: Images, uniforms: Uniforms, options: ViewOptions) -> Images:
     if options.posterise:
         posterised = uniforms[:, _POSTERISE] < options.posterise
         bits = _LEAST_BITS + np.floor(uniforms[posterised, _BITS] * (_GREATEST_BITS - _LEAST_BITS + 1)).astype(np.int64)
-        images = _changed(images, posterised, lambda some: posterise(some, torch.from_numpy(bits).to(some.device)))
+        images = _changed(images, posterised, lambda some: posterise(some, to_device(bits, some.device)))
     if options.solarise:
         solarised = uniforms[:, _SOLARISE] < options.solarise
         images = _changed(images, solarised, lambda some: solarise(some, some.new_full((len(some),), _SOLARISED_FROM)))
@@ -249,7 +250,7 @@ def _changed(images: Images, which: Bool[np.ndarray, " batch"], change: Callable
     """The images with some of them changed, together."""
     if which.all():
         return change(images)
-    rows = torch.from_numpy(np.flatnonzero(which)).to(images.device)
+    rows = to_device(np.flatnonzero(which), images.device)
     return images.index_copy(0, rows, change(images[rows])) if len(rows) else images
 
 
@@ -258,7 +259,7 @@ def _erase(images: Images, uniforms: Uniforms, options: ViewOptions) -> Images:
         return images
     rectangles = _erased_rectangles(uniforms[:, _ERASED], images.shape[2])
     rectangles[uniforms[:, _ERASE] >= options.erase] = 0
-    return erase_rectangles(images, torch.from_numpy(rectangles).to(images.device))
+    return erase_rectangles(images, to_device(rectangles, images.device))
 
 
 def _erased_rectangles(uniforms: Float64[np.ndarray, "batch 4"], image_size: int) -> Int64[np.ndarray, "batch 4"]:

@@ -1,6 +1,6 @@
 """The one loop, and what it needs of the machine."""
 
-from picturebook.engine.devices import build_accelerator, first_process_values, has_cpu_bf16, on_first_process
+from picturebook.engine.devices import build_accelerator, cpu_prefers_bf16, first_process_values, on_first_process
 from picturebook.engine.loop import train
 from picturebook.engine.optimization import TrainOptions, build_optimizer, cosine_between, learning_rate
 from picturebook.engine.together import is_there, written_together
@@ -16,9 +16,9 @@ __all__ = [
     "build_optimizer",
     "check_trackers",
     "cosine_between",
+    "cpu_prefers_bf16",
     "finish_tracking",
     "first_process_values",
-    "has_cpu_bf16",
     "is_there",
     "learning_rate",
     "on_first_process",

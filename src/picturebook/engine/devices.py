@@ -22,14 +22,14 @@ def build_accelerator(
     trackers: Sequence[str] = (),
     tracking: Path | None = None,
 ) -> Accelerator:
-    """The process's device and precision: `auto` takes what is there, and bf16 where the processor computes in it.
+    """The process's device and precision: `auto` takes what is there, and bf16 where that is faster than fp32.
 
     `trackers` are installed ones, by name; what they keep on this machine goes into `tracking`.
     """
     cpu = named_device(device).type == "cpu"
     if precision == "auto":
         precision = (
-            "bf16" if (has_cpu_bf16() if cpu else torch.cuda.is_available() and torch.cuda.is_bf16_supported()) else "fp32"
+            "bf16" if (cpu_prefers_bf16() if cpu else torch.cuda.is_available() and torch.cuda.is_bf16_supported()) else "fp32"
         )
     AcceleratorState._reset_state()  # a process may train one run after another, in another precision
     mixed = "bf16" if precision == "bf16" else "no"
@@ -62,8 +62,12 @@ def first_process_values(values: Tensor, device: torch.device) -> Tensor:
     return shared.cpu()
 
 
-def has_cpu_bf16() -> bool:
-    """Whether this processor multiplies bf16 in hardware (AVX512_BF16 or AMX); elsewhere bf16 is slower than fp32."""
+def cpu_prefers_bf16() -> bool:
+    """Whether this processor trains faster in bf16 than in fp32: with AMX alone.
+
+    AVX512_BF16 multiplies bf16 too, but a product of two matrices took twice its fp32 time with it, and a training step as long
+    or longer.
+    """
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch has no types here
         return False
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.cpu._is_amx_tile_supported())

@@ -87,7 +87,7 @@ class Stepper:
 
     def _parts(self, batch: Batch) -> Iterator[tuple[Batch, float, Any]]:
         """The batch's parts, their shares of it, and what keeps processes from adding gradients before the last of them."""
-        places = torch.arange(len(batch), device=batch.ids.device).chunk(self.training.options.accumulate)
+        places = torch.arange(len(batch)).chunk(self.training.options.accumulate)
         if len(places) == 1:
             yield batch, 1.0, nullcontext()
             return

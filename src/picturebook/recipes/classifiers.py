@@ -113,10 +113,14 @@ def teaching_classifiers(stages: Stages, options: ClassifiersOptions, *, by_word
     return Classifiers(teachers[0] if len(teachers) == 1 else MeanTeacher(teachers), networks)
 
 
-def targets_of(stages: Stages, classifiers: Classifiers, *, live: bool, representation_width: int | None) -> Teacher:
+def targets_of(
+    stages: Stages, classifiers: Classifiers, *, live: bool, representation_width: int | None, shared: bool = False
+) -> Teacher:
     """The classifiers' targets: themselves where they teach alive, else what they say of every training view, stored."""
     if live:
         return classifiers.teacher
     weights = [weights_fingerprint(network) for network in classifiers.networks]
     fingerprint = {"teacher": weights[0] if len(weights) == 1 else short_hash("\n".join(weights))}
-    return stages.label("targets", classifiers.teacher, fingerprint=fingerprint, representation_width=representation_width)
+    return stages.label(
+        "targets", classifiers.teacher, fingerprint=fingerprint, representation_width=representation_width, shared=shared
+    )

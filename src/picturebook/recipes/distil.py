@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 from picturebook.controls import TargetOptions, check_targets
+from picturebook.errors import OptionError
 from picturebook.evaluate import Model
 from picturebook.models.heads import HeadOptions
 from picturebook.models.saved_teacher import SavedTeacher, build_experts
@@ -77,6 +78,8 @@ def check(options: DistilRecipe) -> str | None:
         refuse_mixed(options.views, "targets.control goes by the class of one")
     if teacher.head != "linear":
         check_classifiers(teacher, controlled=options.targets.control != "none", with_representation=with_representation)
+        if teacher.live and options.targets.shared:
+            raise OptionError("targets.shared keeps stored targets for other runs: need teacher.live = false.")
         if teacher.head == "zero_shot":
             check_zero_shot(teacher)
     else:
@@ -124,12 +127,14 @@ def _by_head(stages: Stages, options: DistilRecipe) -> _Taught:
     make = partial(build_experts, saved, encoder, bank=None, seed=stages.part_seed("head"))
     trained = train_heads(stages, make, parts, options.teacher, saved=saved)
     width = encoder.token_width if options.loss.with_representation else None
-    targets = label_with_heads(stages, trained, parts, representation_width=width)
+    targets = label_with_heads(stages, trained, parts, representation_width=width, shared=options.targets.shared)
     return _Taught({"teacher": teacher_logits(live_teacher(trained, parts))}, targets, width)
 
 
 def _by_classifiers(stages: Stages, options: DistilRecipe) -> _Taught:
     classifiers = teaching_classifiers(stages, options.teacher, by_words=options.teacher.head == "zero_shot")
     width = classifiers.networks[0].feature_width if options.loss.with_representation else None
-    targets = targets_of(stages, classifiers, live=options.teacher.live, representation_width=width)
+    targets = targets_of(
+        stages, classifiers, live=options.teacher.live, representation_width=width, shared=options.targets.shared
+    )
     return _Taught(classifiers.models, targets, width)

@@ -129,12 +129,13 @@ def controlled(stages: Stages, targets: Teacher, options: TargetOptions, *, temp
     if options.control == "none":
         return targets
     assert isinstance(targets, StoredTeacher)
+    targets = targets.at(temperature)
     ids, rows = stages.pictures.ids, stages.train_rows
     order = rows[np.argsort(ids[rows])]  # as the store has them
     labels = stages.pictures.labels[order].copy()
     unlabelled = labels == UNLABELLED
     if unlabelled.any():
-        labels[unlabelled] = np.asarray(targets.logits.values[unlabelled], dtype=np.float32).mean(axis=1).argmax(axis=1)
+        labels[unlabelled] = targets.store.rows(unlabelled).mean(axis=1).argmax(axis=1)
         stages.reporter.say(
             f"For the control, {int(unlabelled.sum())} pictures without a label are of the class that the teacher says."
         )
@@ -142,9 +143,9 @@ def controlled(stages: Stages, targets: Teacher, options: TargetOptions, *, temp
         return ShuffledTargets(targets, ids[order], labels, seed=stages.options.seed)
     classes = len(stages.pictures.classes)
     if options.control == "class_mean":
-        table = class_mean(targets.logits, labels, classes, temperature=temperature)
+        table = class_mean(targets.store, labels, classes, temperature=temperature)
     else:
-        table = matched_smoothing(targets.logits, classes, temperature=temperature)
+        table = matched_smoothing(targets.store, classes, temperature=temperature)
     return ClassTargets(table, ids[order], labels)
 
 
@@ -163,7 +164,7 @@ def learn(
     projector = stages.new_projector(student, representation_width)
     objective = SoftTargets(
         student,
-        targets,
+        targets.at(loss.temperature) if isinstance(targets, StoredTeacher) else targets,
         loss,
         projector=projector,
         texts=words.texts,

@@ -178,7 +178,7 @@ def live_teacher(trained: TrainedHead, parts: HeadParts) -> HeadTeacher:
 
 
 def label_with_heads(
-    stages: Stages, trained: TrainedHead, parts: HeadParts, *, representation_width: int | None
+    stages: Stages, trained: TrainedHead, parts: HeadParts, *, representation_width: int | None, shared: bool = False
 ) -> StoredTeacher:
     """Store the targets: from stored tokens when they hold every view that the student sees, else through the encoder."""
     fingerprint = {**parts.fingerprint, "head": weights_fingerprint(trained.head), "folds": trained.folds.fingerprint}
@@ -187,7 +187,7 @@ def label_with_heads(
     if on_tokens:
         teacher = TokenTeacher(trained.head, parts.tokens, texts=parts.texts, folds=trained.folds)
     return stages.label(
-        "targets", teacher, fingerprint=fingerprint, representation_width=representation_width, on_tokens=on_tokens
+        "targets", teacher, fingerprint=fingerprint, representation_width=representation_width, on_tokens=on_tokens, shared=shared
     )
 
 

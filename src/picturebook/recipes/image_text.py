@@ -113,7 +113,7 @@ def run(stages: Stages, options: ImageTextRecipe) -> None:
         refuse_label_privileged(found, allowed=options.teacher.allow_label_privileged)
         teacher_name += f", {found.label}" if found.label else ""
     width = trained.representation_width if options.loss.with_representation else None
-    targets = label_with_heads(stages, trained, parts, representation_width=width)
+    targets = label_with_heads(stages, trained, parts, representation_width=width, shared=options.targets.shared)
     given = controlled(stages, targets, options.targets, temperature=options.loss.temperature)
     student = learn(stages, given, options.loss, representation_width=width, text=options.alignment_text)
     finish(stages, student, teachers={teacher_name: teacher_logits(live_teacher(trained, parts))})

@@ -38,9 +38,9 @@ class RecipeOptions(Options):
     device: Device = "auto"
     """Where to train; auto takes what is there."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """auto is bf16 where the processor computes in it, else fp32."""
+    """auto is bf16 where it is faster: on GPUs that compute in it and on processors with AMX; else fp32."""
     cache: str | None = None
-    """Folder of canvases, tokens and text vectors; by default $PICTUREBOOK_CACHE, else ~/.cache/picturebook."""
+    """Folder of canvases, tokens, text vectors and shared targets; by default $PICTUREBOOK_CACHE, else ~/.cache/picturebook."""
     track: list[Tracker] = Field(default_factory=list)
     """Where the lines of metrics.jsonl go besides: tensorboard, wandb, mlflow."""
     data: DataOptions

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -27,8 +27,9 @@ from picturebook.models.packaged import PACKAGE_PREFIX
 from picturebook.objective import Objective
 from picturebook.recipes.options import RecipeOptions, refuse_unmeasured
 from picturebook.runs import RunFolder, read_json, write_json
+from picturebook.stores.packed import locked
 from picturebook.stores.sharing import CHUNK
-from picturebook.stores.targets import TargetStore, TargetWriter, targets_are_stored
+from picturebook.stores.targets import TargetStore, TargetWriter, stored_error, targets_are_stored
 from picturebook.teachers import StoredTeacher, Teacher
 from picturebook.types import UNLABELLED, Batch, Progress, Reporter
 
@@ -223,13 +224,15 @@ class Stages:
         fingerprint: Mapping[str, str],
         representation_width: int | None = None,
         on_tokens: bool = False,
+        shared: bool = False,
     ) -> StoredTeacher:
         """Store the teacher's targets for every training row in every view that the student will see.
 
         `fingerprint` says what the teacher is; views, data and class order are added here. Each process labels a part.
+        `shared` ones are kept in the cache, for students of other runs too.
         """
         identity = {**fingerprint, **self.view_fingerprint(), "classes": short_hash("\n".join(self.pictures.classes))}
-        folder = self.folder.stage(name)
+        folder = self.cache / "targets" / cache_key(identity) if shared else self.folder.stage(name)
         keeps = representation_width is not None
         start = partial(
             TargetWriter,
@@ -240,17 +243,25 @@ class Stages:
             num_classes=len(self.pictures.classes),
             representation_width=representation_width,
         )
-        if not is_there(self.accelerator, partial(targets_are_stored, folder, with_representation=keeps)):
-            with (
-                self.timed(name),
-                self.reporter.stage(f"labelling {name}") as progress,
-                written_together(self.accelerator, start) as writer,
-                torch.no_grad(),
-                self.accelerator.autocast(),
-            ):
-                for batch in self.replay(*writer.missing(), progress=progress, with_images=not on_tokens):
-                    writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), teacher(batch))
-        return StoredTeacher(TargetStore(folder, identity, with_representation=keeps))
+        # Of two runs that need the same targets one makes them; its other processes need no lock, they wait for the first.
+        with locked(folder) if self.accelerator.is_main_process else nullcontext():
+            if not is_there(self.accelerator, partial(targets_are_stored, folder, with_representation=keeps)):
+                self._write_targets(name, start, teacher, with_images=not on_tokens)
+        store = TargetStore(folder, identity, num_classes=len(self.pictures.classes), with_representation=keeps)
+        if (lost := stored_error(folder)) is not None:
+            self.reporter.say(lost)
+        return StoredTeacher(store)
+
+    def _write_targets(self, name: str, start: Callable[[], TargetWriter], teacher: Teacher, *, with_images: bool) -> None:
+        with (
+            self.timed(name),
+            self.reporter.stage(f"labelling {name}") as progress,
+            written_together(self.accelerator, start) as writer,
+            torch.no_grad(),
+            self.accelerator.autocast(),
+        ):
+            for batch in self.replay(*writer.missing(), progress=progress, with_images=with_images):
+                writer.write(batch.ids.numpy(), batch.views.numpy(), teacher(batch))
 
     def replay(
         self, ids: np.ndarray, views: np.ndarray, *, progress: Progress, with_images: bool = True, batch_size: int = CHUNK
@@ -260,6 +271,8 @@ class Stages:
         rows = order[np.searchsorted(self.pictures.ids[order], ids)]
         for start in range(0, len(rows), batch_size):
             part = slice(start, start + batch_size)
+            if with_images:
+                self.maker.expect(rows[start : start + 2 * batch_size])
             yield self.maker.batch(rows[part], views[part], with_images=with_images)
             progress(min(start + batch_size, len(rows)), len(rows))
 

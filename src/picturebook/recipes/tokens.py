@@ -95,7 +95,7 @@ def _fill(
         for batch in stages.replay(*writer.missing(), progress=progress):
             assert batch.images is not None
             tokens = encoder.tokens(batch.images)
-            writer.write(batch.ids.cpu().numpy(), batch.views.cpu().numpy(), tokens.float().cpu().numpy())
+            writer.write(batch.ids.numpy(), batch.views.numpy(), tokens.float().cpu().numpy())
 
 
 def _affordable_views(stages: Stages, values_a_view: int, options: EncoderOptions) -> int:

@@ -1,6 +1,6 @@
 """An array of one record per (sample, view) in one memory-mapped file, with a header that says what it belongs to.
 
-    STORE/header.json   fingerprint (field → value), number of views, record shape, dtype
+    STORE/header.json   fingerprint (field → value), number of views, record shape, dtype, and a note where one was made
     STORE/ids.npy       int64 [n], ascending
     STORE/values.npy    [n, num_views, *record]
     STORE/written.npy   bool [n, num_views], while the store is being filled under STORE.partial
@@ -163,19 +163,32 @@ class PackedWriter:
         rows = np.searchsorted(self._ids, ids)
         with np.errstate(over="ignore"):  # told below, in a sentence
             stored = values.astype(self._values.dtype)
-        if not np.isfinite(stored).all():
-            raise StoreError(
-                f"{self.folder}: a value is not finite, or past the range of {self._values.dtype}; it cannot be stored."
-            )
+        self.refuse_not_finite(stored)
         self._values[rows, views] = stored
         self._values.flush()
         self._written[rows, views] = True
 
-    def finish(self) -> None:
-        """Give the store its name; every record must be there."""
+    def refuse_not_finite(self, values: np.ndarray) -> None:
+        """Refuse records in the store's precision that are no numbers.
+
+        Raises:
+            StoreError: a value is not finite.
+        """
+        if not np.isfinite(values).all():
+            raise StoreError(f"{self.folder}: a value is not finite, or past the range of {values.dtype}; it cannot be stored.")
+
+    @property
+    def values(self) -> np.ndarray:
+        """What was written so far, [n, num_views, *record]."""
+        return self._values
+
+    def finish(self, *, note: str | None = None) -> None:
+        """Give the store its name; every record must be there. A `note` about what it holds goes into its header."""
         if not self._written.all():
             raise StoreError(f"{self.folder} is incomplete: {int((~self._written).sum())} records are missing.")
         self._values.flush()
+        if note is not None:
+            write_json(self._partial / "header.json", read_header(self._partial) | {"note": note})
         self._partial.rename(self.folder)
         if self._claim is not None:
             self._claim.release()
@@ -186,7 +199,9 @@ class PackedWriter:
 def _begun(folder: Path, partial: Path, header: dict[str, Any]) -> PackedWriter | None:
     """What an earlier try left, where it belongs to the same and is whole enough to be taken up."""
     try:
-        return PackedWriter(folder, partial) if read_header(partial) == header else None
+        found = read_header(partial)
+        found.pop("note", None)  # of a try that was cut off between its note and its name
+        return PackedWriter(folder, partial) if found == header else None
     except (StoreError, *NPY_ERRORS):
         return None
 
