@@ -95,6 +95,12 @@ def test_a_training_that_is_stopped_goes_on(picturebook: CommandLine, tmp_path: 
     assert leftovers(tmp_path) == []
 
 
+def test_a_demo_that_is_stopped_goes_on(picturebook: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("picturebook.demo.build_openmoji", lambda *_, **__: terminate())
+    answer = picturebook("demo", "--out", tmp_path / "demo")
+    assert (answer.code, answer.err.splitlines()[-1]) == (75, GO_ON)
+
+
 def test_an_audit_that_is_stopped_leaves_the_one_before(
     picturebook: CommandLine, finished_run: Callable[[str], RunFolder], tmp_path: Path
 ) -> None:

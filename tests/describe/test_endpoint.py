@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import httpx2
 import pytest
 from loopback import KEY, Loopback, answer, running_loopback
 
@@ -155,6 +156,22 @@ def test_a_key_that_is_sent_back_is_cut_out(ask: Ask, loopback: Loopback, caplog
         assert KEY not in str(caught.value)
     assert KEY not in caplog.text
     assert KEY not in repr(Server.find(loopback.url, {"OPENAI_API_KEY": KEY}))
+
+
+def test_an_error_of_the_library_that_quotes_its_headers_is_told_without_the_key(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise httpx2.LocalProtocolError(f"Illegal header value b'Bearer {KEY}'")
+
+    monkeypatch.setattr(httpx2.Client, "stream", refuse)
+    with pytest.raises(NoAnswerError, match=r"no connection \(Illegal header value b'Bearer \[key\]'\)") as caught:
+        ask()
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert error.__suppress_context__ or error.__context__ is None or KEY not in str(error.__context__)
+        assert KEY not in str(error)
+        error = error.__cause__
 
 
 def test_urls_end_at_chat_completions_and_are_shown_without_their_query() -> None:

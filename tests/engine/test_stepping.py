@@ -16,22 +16,26 @@ from picturebook.types import Batch
 
 
 class Fragile(Line):
-    """Its loss is nan for the batches that begin with these samples, and it keeps statistics as batch norm does."""
+    """Its loss is not finite for the batches that begin with these samples, and it keeps statistics as batch norm does."""
 
-    def __init__(self, *bad: int) -> None:
+    def __init__(self, *bad: int, value: float = math.nan) -> None:
         super().__init__()
-        self.bad = bad
+        self.bad, self.value = bad, value
         self.norm = nn.BatchNorm1d(1)
 
     def forward(self, batch: Batch) -> Loss:
         loss = super().forward(batch)
-        broken = math.nan if int(batch.ids[0]) in self.bad else 0.0
+        broken = self.value if int(batch.ids[0]) in self.bad else 0.0
         self.norm(batch.ids[:, None] + broken)
         return Loss(loss.total + broken * self.layer.weight.sum(), loss.terms)
 
 
-def test_a_step_that_is_not_finite_stops_the_training_with_its_samples_and_changes_nothing(tmp_path: Path) -> None:
-    objective = Fragile(6)
+BFLOAT16_OVERFLOW = float(torch.tensor(3e38, dtype=torch.bfloat16) * 10)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, BFLOAT16_OVERFLOW])
+def test_a_step_that_is_not_finite_stops_the_training_with_its_samples_and_changes_nothing(tmp_path: Path, value: float) -> None:
+    objective = Fragile(6, value=value)
     expected = r"Stage line: loss or gradient of step 6 is not finite \(samples 6, 7, 8, 9, …\)\. That step changed nothing"
     with pytest.raises(TrainingError, match=expected):
         run(tmp_path, training(objective))

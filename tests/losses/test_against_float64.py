@@ -230,6 +230,14 @@ def test_gradients_of_what_is_computed_wider_are_those_of_float64() -> None:
         torch.testing.assert_close(narrow.grad.double(), wide.grad, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_what_overflowed_bfloat16_is_not_hidden(name: str) -> None:
+    student, teacher = drawn(4, 5).bfloat16()
+    student[0, 0] = torch.tensor(3e38, dtype=torch.bfloat16) * 10
+    assert student.isinf().sum() == 1
+    assert not LOSSES[name](student, teacher, labels_of(student), 1.0).isfinite()
+
+
 def test_rows_without_labels_and_batches_without_any() -> None:
     student, teacher = HARD["ordinary"]
     labels = torch.full((5,), UNLABELLED)

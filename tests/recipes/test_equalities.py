@@ -135,6 +135,16 @@ def test_a_resumed_run_equals_a_straight_one_bit_for_bit(
     assert not (resumed.path / "stages").exists()
 
 
+@pytest.mark.parametrize("case", ["bank", "classifier", "clip", "linear", "siglip"])  # the other recipes are those above
+def test_two_runs_of_one_toml_are_the_same_bit_for_bit(finished_run: Make, tmp_path: Path, case: str) -> None:
+    first = finished_run(case)
+    torch.manual_seed(99)
+    again = run_recipe(load_options(first.settings, [f"out={tmp_path / 'run'}", f"cache={tmp_path / 'cache'}"]))
+    for name in ("student/model.safetensors", "predictions.npz", "train_ids.npy"):
+        assert (again.path / name).read_bytes() == (first.path / name).read_bytes(), name
+    assert without_clocks(again) == without_clocks(first)
+
+
 def test_an_interruption_at_every_stage_in_turn_changes_nothing(recipe_options: Make, straight: Make, tmp_path: Path) -> None:
     options = recipe_options("own", tmp_path / "run", cache=str(tmp_path / "cache"), **RESUMED["own"])
     stages = (

@@ -145,6 +145,24 @@ def data_plans(corpus: Corpus) -> dict[str, Prepare]:
     return plans | {name: in_data(make, corpus) for name, make in places.items()}
 
 
+def picture_table_plans() -> Files:
+    """Parquet files of pictures that are said to lie elsewhere."""
+    places = ("/etc/passwd", "/dev/zero", "/proc/self/mem", "../../outside.png", "http://127.0.0.1:9/a.png", "a\0b", "")
+    rows = [{"image": {"bytes": None, "path": place}, "label": number % 2} for number, place in enumerate(places)]
+    rows += [{"image": {"bytes": noise_png(number), "path": "a.png"}, "label": number % 2} for number in range(20)]
+    tar = picture_plans()["a tar.png"]
+    plans: Files = {}
+    for name, table in {
+        "pictures that lie elsewhere": pa.Table.from_pylist(rows),
+        "pictures that are tars": pa.Table.from_pylist([{"image": {"bytes": tar, "path": "../../pwned.png"}, "label": 0}] * 20),
+        "pictures that are numbers": pa.Table.from_pylist([{"image": 2**62, "label": 0}] * 9),
+    }.items():
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer)
+        plans = {**plans, name: buffer.getvalue()}
+    return plans
+
+
 def _metadata(name: str) -> Prepare:
     line = json.dumps({"file_name": name, "label": "apple"}).encode()
     return lambda data: (data / "metadata.jsonl").write_bytes(line + b'\n{"file_name": "leaf/0.png", "label": "leaf"}\n') and None

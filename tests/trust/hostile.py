@@ -22,6 +22,7 @@ from picturebook.evaluate import open_classifier, stored_predictions
 from picturebook.inspection import inspect_run
 from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import weights_fingerprint
+from picturebook.models.text_encoders import load_text_encoder
 from picturebook.predict import predict_files
 from picturebook.predict.onnx_model import open_onnx
 from picturebook.runs import RunFolder, npy
@@ -29,6 +30,7 @@ from picturebook.stores.packed import PackedArray
 from picturebook.stores.texts import encode_once
 from picturebook.study.settings import load_study
 from picturebook.types import Silence
+from toy_runs import write_toy_text_encoder
 from toys import CLASSES, noise_png
 
 Files = Mapping[str, bytes | Callable[[], bytes]]
@@ -107,6 +109,10 @@ def read_class_texts(place: Path) -> None:
     read_descriptions(str(place / "descriptions.json"), CLASSES)
 
 
+def read_text_encoder(place: Path) -> None:
+    load_text_encoder(str(place / "words")).encode(["a photo of one"])
+
+
 def read_run(place: Path) -> None:
     run = RunFolder.open(place / "run")
     run.exports()
@@ -144,7 +150,13 @@ class Corpus:
             "store/values.npy": npy(values),
         }
         self.run = self._run_files(root)
+        self.words = self._text_encoder_files(root)
         self.descriptions = json.dumps({name: [f"a {name}", "a thing"] for name in CLASSES}).encode()
+
+    def _text_encoder_files(self, root: Path) -> dict[str, bytes]:
+        folder = write_toy_text_encoder(root / "text encoder")
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {f"words/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in files}
 
     def _run_files(self, root: Path) -> dict[str, bytes]:
         """A run from before there were checksums."""
@@ -183,6 +195,7 @@ class Corpus:
             self._stored,
             self._texts,
             self._class_texts,
+            self._text_encoder,
             self._run,
             self._run,
         ]
@@ -234,6 +247,11 @@ class Corpus:
     def _class_texts(self, number: int, chance: random.Random) -> Input:
         return _input(f"{number} descriptions", {"descriptions.json": spoil(self.descriptions, TEXT, chance)}, read_class_texts)
 
+    def _text_encoder(self, number: int, chance: random.Random) -> Input:
+        name = chance.choice(sorted(self.words))
+        spoilt = spoil(self.words[name], TEXT if name.endswith(("json", "txt", "md")) else BYTES, chance)
+        return _input(f"{number} {name}", self.words | {name: spoilt}, read_text_encoder)
+
     def _run(self, number: int, chance: random.Random) -> Input:
         name = chance.choice(sorted(self.run))
         spoilt = spoil(self.run[name], TEXT if name.endswith(("json", "jsonl", "toml")) else BYTES, chance)
@@ -265,6 +283,7 @@ class Corpus:
             _input("store", self.store, read_store),
             _input("texts", {"texts/words.npz": self.arrays["texts.npz"]}, read_texts),
             _input("descriptions", {"descriptions.json": self.descriptions}, read_class_texts),
+            _input("words", self.words, read_text_encoder),
         ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import hostile
 import numpy as np
 import torch
-from data_plans import Evil, Prepare, data_plans, picture_plans
+from data_plans import Evil, Prepare, data_plans, picture_plans, picture_table_plans
 from good_files import RUN, STUDY
 from guarded import Input
 from hostile import Corpus, Files, write
@@ -102,6 +102,28 @@ def _npy_header(shape: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
 
 
+def text_encoder_plans(corpus: Corpus) -> dict[str, Files]:
+    """Text encoders whose folders bring code: the libraries run it where they are told to trust it."""
+    program = b"import os\nos.system('touch pwned')\n\n\nclass Evil:\n    pass\n"
+    modules, config = (json.loads(corpus.words[f"words/{name}"]) for name in ("modules.json", "config.json"))
+    pickled = io.BytesIO()
+    torch.save({"embeddings.word_embeddings.weight": Evil()}, pickled)
+    without_weights = {name: content for name, content in corpus.words.items() if not name.endswith("safetensors")}
+    auto = {"auto_map": {"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"}, "model_type": "evil"}
+    plans: dict[str, Files] = {
+        f"a module of {kind}": corpus.words
+        | {"words/evil.py": program, "words/modules.json": json.dumps([modules[0] | {"type": kind}, *modules[1:]]).encode()}
+        for kind in ("evil.Evil", "os.system", "subprocess.Popen", "sentence_transformers.os.system")
+    }
+    plans["a model of its own code"] = corpus.words | {
+        "words/evil.py": program,
+        "words/config.json": json.dumps(config | auto).encode(),
+    }
+    plans["a pickle for weights"] = without_weights | {"words/pytorch_model.bin": pickle.dumps(Evil())}
+    plans["torch's pickle for weights"] = without_weights | {"words/pytorch_model.bin": pickled.getvalue()}
+    return plans
+
+
 def onnx_plans() -> dict[str, bytes]:
     """ONNX files by what is wrong with them."""
     import onnx
@@ -172,6 +194,13 @@ def planned(corpus: Corpus) -> list[Input]:
     inputs = [Input(name, _writer({name: content}), hostile.read_picture) for name, content in picture_plans().items()]
     inputs += [Input(name, prepare, hostile.read_data) for name, prepare in data_plans(corpus).items()]
     inputs += [Input(name, _writer(files), hostile.read_student) for name, files in student_plans(corpus).items()]
+    tables = picture_table_plans()
+    inputs += [
+        Input(f"train.parquet: {name}", _writer({"train.parquet": content}), hostile.read_data_set)
+        for name, content in tables.items()
+    ]
+    words = text_encoder_plans(corpus)
+    inputs += [Input(f"words: {name}", _writer(files), hostile.read_text_encoder) for name, files in words.items()]
     inputs += [Input(name, _writer(files), read) for name, (files, read) in {**array_plans(corpus), **text_plans()}.items()]
     inputs += [
         Input(f"onnx: {name}", _writer({"student.onnx": content, "a.png": noise_png(1)}), hostile.read_onnx)
@@ -182,7 +211,7 @@ def planned(corpus: Corpus) -> list[Input]:
 
 def is_heavy(one: Input) -> bool:
     """Whether making or reading it takes seconds."""
-    return any(word in one.name for word in ("bomb", " GB", "hundred million", "endless", "very many"))
+    return any(word in one.name for word in ("bomb", " GB", "hundred million", "endless", "very many", "train.parquet"))
 
 
 def _writer(files: Files) -> Prepare:

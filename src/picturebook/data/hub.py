@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picturebook.data.findings import Finding
-from picturebook.data.images import picture_bytes
+from picturebook.data.images import Broken, picture_bytes
 from picturebook.data.metadata import as_text
 from picturebook.data.rows import SPLIT_NAMES, ColumnOptions, Rows, check_named_columns, column_or_none, no_column, read_splits
 from picturebook.errors import DataError
@@ -108,4 +108,9 @@ class _Reader:
         if image is None:
             return b""
         data: bytes | None = image["bytes"]
-        return picture_bytes(Path(image["path"])) if data is None else data
+        if data is not None or not image["path"]:
+            return data or b""
+        try:
+            return picture_bytes(Path(image["path"]))
+        except (OSError, ValueError) as error:  # as pictures of a folder are read
+            raise Broken(f"a file that cannot be read ({getattr(error, 'strerror', None) or error})") from error

@@ -133,7 +133,7 @@ def _is_spelt(text: str, num_tokens: int) -> bool:
 
 
 def load_text_encoder(name: str) -> TextEncoder:
-    """Load a text encoder: a name of sentence-transformers, a local folder, or "package:all-MiniLM-L6-v2".
+    """Load a text encoder: a name of sentence-transformers, a local folder, or "package:all-MiniLM-L6-v2". Code in it is not run.
 
     Raises:
         ModelError: it is not on this machine and could not be fetched, or it is no text encoder.
@@ -144,13 +144,15 @@ def load_text_encoder(name: str) -> TextEncoder:
     with quiet_transformers():
         try:
             model = SentenceTransformer(place)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0].rstrip(".")
+            encoder = TextEncoder(model, name=name)
+            encoder.encode(["a"])  # parts that do not fit each other are found here, and not amid a run
+        except Exception as error:  # each library refuses what is none, or is broken, in its own way
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
             raise ModelError(
-                f"The text encoder {name!r} is not on this machine and could not be fetched ({reason}). Check the name, "
-                f"connect once so that it is kept, name a folder, or use {PACKAGE_PREFIX}all-MiniLM-L6-v2."
+                f"The text encoder {name!r} is not on this machine and could not be fetched, or is none ({reason}). Check "
+                f"the name, connect once so that it is kept, name a folder, or use {PACKAGE_PREFIX}all-MiniLM-L6-v2."
             ) from error
-    return TextEncoder(model, name=name)
+    return encoder
 
 
 def whiten(bank: Float[Tensor, "classes width"], *, ridge: float = WHITENING_RIDGE) -> Float[Tensor, "classes width"]:
