@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +205,21 @@ def test_a_page_needs_no_display(picturebook: CommandLine, tmp_path: Path, monke
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.setenv("MPLBACKEND", "tkagg")
     answered(picturebook("report", picturebook.run, "--out", tmp_path / "page.html"))
+
+
+def test_reading_asks_nothing_of_a_network(picturebook: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: socket.socket, address: object) -> None:
+        raise AssertionError(f"asked for {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    run, data = shutil.copytree(picturebook.run, tmp_path / "run"), picturebook.data
+    for words in (
+        ("inspect", data),
+        ("inspect", run),
+        ("evaluate", run, data),
+        ("predict", run, data),
+        ("report", run),
+        ("export", run, "--to", "timm"),
+    ):
+        answered(picturebook(*words))

@@ -80,8 +80,10 @@ def test_more_broken_files_than_a_run_allows_are_listed_all_the_same(picturebook
 def test_the_table_says_what_json_says(picturebook: CommandLine) -> None:
     answer = picturebook("inspect", picturebook.data)
     assert answer.err == "decoding pictures: done\n"
-    for words in ("num rows", "36", "apple: train", "num_distinct: 12", "findings"):
+    for words in ("pictures", "36", "apple: train", "different ones: 12", "findings"):
         assert words in answer.out
+    assert "num_" not in answer.out
+    assert "None" not in answer.out, "what the data do not have is left out"
 
 
 def test_looking_leaves_the_data_as_they_are(picturebook: CommandLine) -> None:

@@ -4,17 +4,34 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from picturebook.audit import COLUMNS, Audit, headline, summary_rows
-from picturebook.metrics import Evaluation
 from picturebook.runs import RunFolder, read_json
 from picturebook.types import Progress
+
+if TYPE_CHECKING:  # seconds to import, and every command comes by here
+    from picturebook.audit import Audit
+    from picturebook.metrics import Evaluation
+
+
+_WORDS = {
+    "num_rows": "pictures",
+    "num_unlabelled": "without a label",
+    "num_labelled": "with a label",
+    "num_groups": "groups",
+    "num_distinct": "different ones",
+    "mean_words": "words in one, on average",
+    "num_clusters": "clusters",
+    "num_pictures": "pictures in them",
+    "duplicates": "near duplicates",
+    "training": "to learn from",
+}
+"""Fields of an inspection → what a person reads."""
 
 
 class Terminal:
@@ -95,7 +112,7 @@ def results_table(folder: RunFolder) -> RenderableType:
     return Group(table, after)
 
 
-def evaluation_table(result: Evaluation) -> RenderableType:
+def evaluation_table(result: "Evaluation") -> RenderableType:
     """One evaluation, as training shows it, and what else was measured."""
     numbers = result.to_dict()
     table = _numbers_table()
@@ -113,8 +130,10 @@ def evaluation_table(result: Evaluation) -> RenderableType:
     return Group(table, two_columns(more))
 
 
-def audit_table(found: Audit) -> RenderableType:
+def audit_table(found: "Audit") -> RenderableType:
     """An audit's verdict, its reasons and every probe."""
+    from picturebook.audit import COLUMNS, headline, summary_rows
+
     table = Table(*COLUMNS, title=headline(found), title_justify="left")
     for row in summary_rows(found):
         table.add_row(*row)
@@ -134,12 +153,20 @@ def _numbers_table(title: str | None = None) -> Table:
 
 
 def inspection_table(found: Mapping[str, Any]) -> RenderableType:
-    """What `inspect` found, section by section."""
+    """What `inspect` found, section by section; what the data do not have is left out."""
     table = Table("what", "found", show_header=False)
     for name, value in found.items():
-        lines = [f"{key}: {_plain(part)}" for key, part in value.items()] if isinstance(value, Mapping) else [_plain(value)]
-        table.add_row(name.replace("_", " "), "\n".join(lines))
+        if value is None:
+            continue
+        nested = isinstance(value, Mapping)
+        lines = [f"{_in_words(key)}: {_plain(part)}" for key, part in value.items()] if nested else [_plain(value)]
+        table.add_row(_in_words(name), "\n".join(lines))
     return table
+
+
+def _in_words(name: str) -> str:
+    """A field's name as a person reads it; names of classes and the like stay as they are."""
+    return _WORDS.get(name, name)
 
 
 def _plain(value: Any) -> str:

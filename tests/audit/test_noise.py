@@ -48,4 +48,5 @@ def test_tokens_that_are_fewer_than_they_are_wide_and_mostly_0_have_a_covariance
     tokens[:, 0, ::30] = (6 * torch.rand(130, 43, generator=seeded(1))).round().clamp(0, 6)
     found = GaussianTokens.of(tokens.half(), seeded())
     assert found.root.dtype == torch.float32
+    assert found.root.shape == (1280, 43), "no more than the directions in which they differ"
     assert (found.root @ found.root.T).numpy() == pytest.approx(torch.cov(tokens[:, 0].T).numpy(), abs=1e-3)

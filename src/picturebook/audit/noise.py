@@ -23,8 +23,8 @@ class GaussianTokens:
     """Tokens as independent Gaussians with the real tokens' mean at each place and their covariance about it."""
 
     mean: Float[Tensor, "tokens width"]
-    root: Float[Tensor, "width width"]
-    """A square root of the covariance, pooled over places."""
+    root: Float[Tensor, "width rank"]
+    """R with R Rᵀ = the covariance, pooled over places; as many columns as it has directions in which tokens differ."""
 
     @classmethod
     def of(cls, tokens: Float[Tensor, "n tokens width"], generator: torch.Generator) -> "GaussianTokens":
@@ -35,10 +35,12 @@ class GaussianTokens:
         # In single precision the solver gives up where tokens are fewer than they are wide, as with 200 pictures of one token.
         spread = (some - mean).flatten(0, 1).double()
         values, vectors = torch.linalg.eigh(spread.T @ spread / (max(1, num - 1) * tokens.shape[1]))
-        return cls(mean, (vectors * values.clamp(min=0).sqrt()).float())
+        # A few pictures' tokens span few directions of, say, 1280; the others would cost most of the time and add nothing.
+        spanned = values > values.max() * len(values) * torch.finfo(values.dtype).eps
+        return cls(mean, (vectors[:, spanned] * values[spanned].sqrt()).float())
 
     def sample(self, num: int, generator: torch.Generator) -> Float[Tensor, "num tokens width"]:
-        normal = torch.randn(num, *self.mean.shape, generator=generator)
+        normal = torch.randn(num, len(self.mean), self.root.shape[1], generator=generator)
         return self.mean + normal @ self.root.T
 
     def blank(self, num: int) -> Float[Tensor, "num tokens width"]:
