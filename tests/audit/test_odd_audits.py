@@ -181,3 +181,11 @@ def test_a_picture_of_a_class_may_be_any_of_it_and_any_at_all_where_there_is_non
 
 def test_one_class_needs_as_many_pictures_of_noise_as_two() -> None:
     assert default_num_noise(1, 1) == default_num_noise(1, 2) == 22_500
+
+
+def test_nobodys_own_words_stand_for_its_class_whatever_the_sizes_of_the_classes() -> None:
+    labels = np.array([0, 1, 0, 1, 1, 0, 1, 2, 2, 2, 2, 2])
+    words, about = Words(pictures(labels), "unknown"), np.repeat(np.arange(12), 200)
+    rows = words.another_row(labels[about], about, np.random.default_rng(0))
+    for picture in range(12):
+        assert set(rows[about == picture]) == set(np.flatnonzero(labels == labels[picture])) - {picture}
