@@ -53,6 +53,7 @@ def test_two_classes_are_audited() -> None:
     assert audit.num_noise == 22_500
     assert audit.verdict == "PASS", audit.reasons
     assert audit["R11c"].value is None
+    assert (audit["R6a"].value, audit["R6b"].value) == (1, 0)
 
 
 def test_blank_texts_decide_nothing() -> None:
@@ -72,6 +73,8 @@ def test_words_are_masked_only_where_the_source_says_so() -> None:
     assert reported["R14a"].value == 0.25
     assert reported["R14b"].value == 1
     assert (reported.verdict, claimed.verdict) == ("WARN", "FAIL")
+    assert {"The targets are not calibrated.", "The student-side control S1 was not run."} <= set(reported.reasons)
+    assert any("not out of fold" in reason for reason in reported.reasons)
 
 
 # refusals

@@ -81,6 +81,8 @@ def test_the_audit_reports_what_the_words_say_by_themselves() -> None:
     assert audit["R13a"].value == pytest.approx(1, abs=0.05)
     assert audit["R13b"].value == pytest.approx(2, abs=0.4)
     assert (audit["R13a"].unit, audit["R13b"].unit) == ("share", "bits")
+    assert audit["R13a"].expectation == audit["R13b"].expectation == "report"
+    assert "The targets are not calibrated." not in audit.reasons  # a FAIL names failures alone
     assert audit["R14a"].value == 0.25
     assert audit["R14b"].value == 0.5
     assert audit.verdict == "FAIL"
