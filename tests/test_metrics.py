@@ -279,3 +279,10 @@ def test_all_right_or_all_wrong_is_no_certainty(right: bool, low: float, high: f
     evaluation = evaluate_logits(logits, labels)
     assert evaluation.interval == "Wilson over images"
     assert (evaluation.low, evaluation.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+def test_two_images_have_an_interval_and_all_that_is_drawn_of_one_right_one_is_anything() -> None:
+    evaluation = evaluate_logits(torch.eye(2), torch.tensor([0, 0]))
+    assert evaluation.interval == "bootstrap over images"
+    assert (evaluation.low, evaluation.accuracy, evaluation.high) == (0.0, 0.5, 1.0)
+    assert evaluate_logits(torch.eye(2), torch.tensor([0, 1])).interval == "Wilson over images"

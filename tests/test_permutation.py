@@ -39,3 +39,9 @@ def test_what_is_no_square_of_two_is_refused() -> None:
     for shape in ((2, 3), (1, 1), (0, 0)):
         with pytest.raises(ValueError, match="one row an answer and one column an item"):
             permutation_test(np.zeros(shape, dtype=bool))
+
+
+def test_two_items_are_enough_and_either_order_is_as_likely() -> None:
+    found = permutation_test(np.eye(2, dtype=bool), num=2000)
+    assert (found.observed, found.shuffled, found.n) == (1.0, 0.5, 2)
+    assert found.p == pytest.approx(0.5, abs=0.05)

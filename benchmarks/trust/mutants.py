@@ -27,7 +27,16 @@ TESTS = [
     "losses",
     *("data/test_counter.py", "data/test_mixing.py", "data/test_multi_crop.py"),
     *("data/test_view_colour.py", "data/test_view_filters.py", "data/test_view_geometry.py", "data/test_view_strong.py"),
-    *("data/test_views.py", "stores", "audit", "test_statistics.py", "test_permutation.py", "test_metrics.py"),
+    *(
+        "data/test_views.py",
+        "data/test_view_places.py",
+        "data/test_view_settings.py",
+        "stores",
+        "audit",
+        "test_statistics.py",
+        "test_permutation.py",
+        "test_metrics.py",
+    ),
 ]
 SURVIVORS = Path(__file__).with_name("survivors.toml")
 PRELOADED = (

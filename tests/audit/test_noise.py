@@ -50,3 +50,10 @@ def test_tokens_that_are_fewer_than_they_are_wide_and_mostly_0_have_a_covariance
     assert found.root.dtype == torch.float32
     assert found.root.shape == (1280, 43), "no more than the directions in which they differ"
     assert (found.root @ found.root.T).numpy() == pytest.approx(torch.cov(tokens[:, 0].T).numpy(), abs=1e-3)
+
+
+def test_which_tokens_stand_for_many_is_a_matter_of_the_generator() -> None:
+    tokens = some_tokens(9000)  # 27,000, of which some 20,000 are taken
+    first, second, other = (GaussianTokens.of(tokens, seeded(seed)).mean for seed in (4, 4, 5))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)

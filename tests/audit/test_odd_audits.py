@@ -10,8 +10,8 @@ import torch
 from known_teachers import K, as_queries, even, pictures, reads, run, sees
 from torch import Tensor
 
-from picturebook.audit import Audit, summary_rows
-from picturebook.audit.asking import Words
+from picturebook.audit import Audit, default_num_noise, summary_rows
+from picturebook.audit.asking import Asker, Texts, Words
 from picturebook.errors import DataError, ModelError
 from picturebook.types import Queries
 
@@ -53,6 +53,7 @@ def test_two_classes_are_audited() -> None:
     assert audit.num_noise == 22_500
     assert audit.verdict == "PASS", audit.reasons
     assert audit["R11c"].value is None
+    assert (audit["R6a"].value, audit["R6b"].value) == (1, 0)
 
 
 def test_blank_texts_decide_nothing() -> None:
@@ -72,6 +73,8 @@ def test_words_are_masked_only_where_the_source_says_so() -> None:
     assert reported["R14a"].value == 0.25
     assert reported["R14b"].value == 1
     assert (reported.verdict, claimed.verdict) == ("WARN", "FAIL")
+    assert {"The targets are not calibrated.", "The student-side control S1 was not run."} <= set(reported.reasons)
+    assert any("not out of fold" in reason for reason in reported.reasons)
 
 
 # refusals
@@ -94,6 +97,8 @@ def test_no_pictures_are_refused() -> None:
         ({"image_only": {"probe": torch.zeros(4, 3)}}, "probe"),
         ({"training_labels": np.array([-1])}, "training_labels"),
         ({"training_texts": as_queries(torch.ones(3, K))}, "training_texts"),
+        ({"training_sentences": ("a",)}, "training_sentences: expected 0, got 1"),
+        ({"labels": np.array([0, 1, 2, -1])}, "labels: expected 4 values in 0 … 3"),
     ],
 )
 def test_data_of_other_lengths_are_refused(more: dict[str, Any], words: str) -> None:
@@ -118,6 +123,22 @@ def test_logits_that_are_not_finite_are_refused() -> None:
 def test_an_impossible_audit_is_refused(call: Callable[[], Audit], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize(("values", "largest"), [(4_000_001, 1), (1_500_000, 2), (100_000, 40), (30, 256)])
+def test_a_batch_holds_at_most_four_million_values_and_256_pictures_and_at_least_one(values: int, largest: int) -> None:
+    data = pictures(even(4), tokens=torch.zeros(1, 1).expand(4, values)[:, None])
+    sizes: list[int] = []
+
+    def answer(positions: Tensor, tokens: Tensor, texts: Queries | None) -> Tensor:
+        sizes.append(len(positions))
+        return torch.zeros(len(positions), K)
+
+    rows = np.zeros(300, dtype=np.int64)
+    asker = Asker(answer, data, total=300, progress=lambda done, total: None)
+    asker.ask(rows, lambda part: torch.zeros(len(rows[part]), 1), Texts(None, rows))
+    assert max(sizes) == largest
+    assert sum(sizes) == 300
 
 
 # whose words
@@ -151,3 +172,23 @@ def test_a_swapped_picture_is_of_another_class_and_keeps_its_own_position() -> N
     positions, told = seen[1]  # the second question of all is R3
     assert (torch.from_numpy(labels)[positions] != told).all()
     assert (told == torch.from_numpy(labels)).all()
+
+
+def test_a_picture_of_a_class_may_be_any_of_it_and_any_at_all_where_there_is_none() -> None:
+    labels = np.array([1, 0, 3, 1, 3])
+    words, rng = Words(pictures(labels), "bank"), np.random.default_rng(0)
+    for label in range(K):
+        rows = words.row_of_class(np.full(300, label), rng)
+        assert set(rows.tolist()) == (set(np.flatnonzero(labels == label).tolist()) or set(range(5)))
+
+
+def test_one_class_needs_as_many_pictures_of_noise_as_two() -> None:
+    assert default_num_noise(1, 1) == default_num_noise(1, 2) == 22_500
+
+
+def test_nobodys_own_words_stand_for_its_class_whatever_the_sizes_of_the_classes() -> None:
+    labels = np.array([0, 1, 0, 1, 1, 0, 1, 2, 2, 2, 2, 2])
+    words, about = Words(pictures(labels), "unknown"), np.repeat(np.arange(12), 200)
+    rows = words.another_row(labels[about], about, np.random.default_rng(0))
+    for picture in range(12):
+        assert set(rows[about == picture]) == set(np.flatnonzero(labels == labels[picture])) - {picture}

@@ -25,6 +25,7 @@ def test_a_teacher_that_looks_passes(kind: Kind, with_class_texts: bool) -> None
     assert audit["R3"].value == audit["R6b"].value == 0
     assert audit["R8"].value == pytest.approx(0, abs=1e-9)
     assert audit["R9"].value == pytest.approx(2, abs=0.01)  # all of log2 4
+    assert audit["R3"].expectation == "≤ about 0.250"
     assert audit["R12"].value == 0
 
 
@@ -45,6 +46,7 @@ def test_a_teacher_that_reads_fails_and_its_own_accuracy_is_not_tabulated(with_c
     assert audit["R8"].value == pytest.approx(2, abs=0.01)
     assert audit["R9"].value == pytest.approx(0, abs=1e-9)
     assert audit["R12"].value == pytest.approx(75, abs=1)  # untold it can only guess
+    assert audit["R12"].value % 0.5 == pytest.approx(0, abs=1e-9)  # points, of 200 pictures
     rows = {row[0]: row for row in summary_rows(audit)}
     assert rows["R1a"][2] == "100.0 %"
     assert rows["R1b"][2] == "50.0 %"
@@ -74,6 +76,7 @@ def test_where_no_own_words_enter_their_probes_are_said_not_to_apply(kind: Kind)
     assert not {"R2", "R3", "R6a", "R6b", "R7a"} & {probe.id for probe in audit.probes}
     assert "R2, R3, R6 and R7 do not apply" in audit["acc"].note
     assert audit["R8"].value == audit["R12"].value == 0
+    assert (audit["R12"].expectation, audit["R12"].unit) == ("0", "points")
     assert audit["R5"].value == 1 / K
 
 

@@ -80,6 +80,9 @@ def test_the_audit_reports_what_the_words_say_by_themselves() -> None:
     audit = audit_teacher(lambda positions, tokens, texts: torch.zeros(len(tokens), K), data, kind="label_blind", temperature=1.0)
     assert audit["R13a"].value == pytest.approx(1, abs=0.05)
     assert audit["R13b"].value == pytest.approx(2, abs=0.4)
+    assert (audit["R13a"].unit, audit["R13b"].unit) == ("share", "bits")
+    assert audit["R13a"].expectation == audit["R13b"].expectation == "report"
+    assert "The targets are not calibrated." not in audit.reasons  # a FAIL names failures alone
     assert audit["R14a"].value == 0.25
     assert audit["R14b"].value == 0.5
     assert audit.verdict == "FAIL"
@@ -93,5 +96,7 @@ def test_the_audited_sentences_stand_in_for_training_sentences_and_missing_words
     assert "audited texts" in audit["R14a"].note
     assert audit["R13a"].value is None
     assert "training rows" in audit["R13a"].note
+    assert audit["R13b"].value is None
+    assert audit["R13b"].unit == "bits"
     none = audit_teacher(answer, audited(), kind="unknown", temperature=1.0, num_noise=50)
     assert none["R14a"].value is None

@@ -109,3 +109,10 @@ def test_crops_are_those_of_dino_where_nothing_is_said() -> None:
     published |= {"jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "grey": 0.2, "flip": 0.5}
     published |= {"blur": (1.0, 0.1, 0.5), "solarise": (0.0, 0.2, 0.0)}
     assert MultiCropOptions().model_dump() == published | {"local_crops": 4, "local_size": 32}
+
+
+def test_a_crop_is_blurred_within_the_sigmas_that_are_said_and_needs_none_where_it_is_not_blurred() -> None:
+    options = MultiCropOptions(blur=(1.0, 0.0, 0.5), blur_sigma=(0.7, 1.1))
+    assert [options.of_crop(number).blur for number in range(5)] == [1.0, 0.0, 0.5, 0.5, 0.5]
+    assert options.of_crop(0).blur_sigma == options.of_crop(2).blur_sigma == (0.7, 1.1)
+    assert options.of_crop(1).blur_sigma == ViewOptions().blur_sigma

@@ -265,3 +265,11 @@ def test_gradients_of_two_uneven_processes_are_those_of_one(tmp_path: Path) -> N
         assert gradients[0].abs().max() > 0.1
         for ours, theirs in zip(found[name], gradients, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+def test_texts_that_bf16_takes_for_one_are_two_under_autocast() -> None:
+    images, texts = torch.from_numpy(normal((4, 8))).float()
+    texts[1] = texts[0] + 0.1  # a cosine that bf16 rounds to 1
+    outside = contrastive_alignment(images, texts, temperature=0.05)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert contrastive_alignment(images, texts, temperature=0.05).item() == outside.item()

@@ -219,3 +219,9 @@ def test_teachers_that_are_as_sure_of_every_image_leave_the_cross_entropy_as_it_
     sure = teacher_confidences(torch.tensor([[0.0, LN3, 0.0]] * 5, dtype=torch.float64))
     assert sure.tolist() == pytest.approx([0.6] * 5)
     torch.testing.assert_close(cross_entropy(student, labels, weights=sure / 0.6), cross_entropy(student, labels))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_how_sure_nobody_is_of_nothing_is_refused(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=r"teacher_logits: expected shape .* both at least 1"):
+        teacher_confidences(torch.zeros(shape))
