@@ -12,6 +12,7 @@ from picturebook.models.at_hand import AtHand
 from picturebook.recipes.image_text import ImageTextRecipe
 from picturebook.runs import read_json
 from picturebook.start import run_file as run_file_text
+from toy_shards import shard_toy_data
 from toys import CLASSES
 
 SMALL = (
@@ -304,3 +305,13 @@ def test_what_is_written_for_300_pictures_trains_as_it_is(
     assert "are kept, the best on validation pictures" in answer.remarks
     assert read_json(run / "student" / "config.json")["architecture"] == "tf_efficientnet_lite0"
     assert read_json(run / "audit.json")["verdict"] == "WARN"
+
+
+def test_init_takes_a_pattern_of_shards_and_calls_the_run_after_their_folder(
+    picturebook: CommandLine, toy_data: Path, tmp_path: Path, run_file: Path
+) -> None:
+    root = shard_toy_data(toy_data, tmp_path / "birds", kind="tar")
+    options = written(picturebook, root / "*.tar", run_file)
+    assert options.out == "runs/birds"
+    assert options.data.split.by == "group"
+    assert options.text.source == "column"

@@ -64,7 +64,8 @@ def run_file(inspection: DataInspection, *, file: Path, words: Words | None = No
         model: the student that is wanted, newly initialised; None chooses one.
     """
     found = Found(inspection, words or Words(), pretrained_at_hand(), model)
-    out = Path(inspection.root).resolve().name or "first"
+    # Of a pattern, "shards/train-*.tar", the folder that it starts in.
+    out = next((part for part in reversed(Path(inspection.root).resolve().parts) if not set(part) & set("*?[/")), "first")
     top = [
         _Setting("", why=f"Written by `picturebook init {inspection.root}`: {found.counted}."),
         _Setting("", why=f"Check it, then: picturebook train {file}"),
