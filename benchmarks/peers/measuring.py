@@ -21,7 +21,7 @@ class Measured:
     rates: Rates
     memory: dict[str, Memory]
     labelling: float
-    """Images a second at which picturebook stored its targets."""
+    """Images a second at which picturebook stored its targets; 0 where it took no part."""
 
 
 def measure_rates(
@@ -39,7 +39,8 @@ def measure_rates(
         workers = {contestant.name: worker for contestant, worker in zip(contestants, ready, strict=True)}
         memory = {name: _watched_turn(worker, length) for name, worker in workers.items()}
         rates = take_rounds(workers, rounds=rounds, length=length, batch=BATCH, say=lambda line: print(f"{case.name} {line}"))
-        return Measured(rates, memory, workers[OURS.name].about["labelling"])
+        labelling = workers[OURS.name].about["labelling"] if OURS.name in workers else 0.0
+        return Measured(rates, memory, labelling)
 
 
 def _watched_turn(worker: Worker, length: Length) -> Memory:

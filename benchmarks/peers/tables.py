@@ -51,7 +51,7 @@ def write_records(folder: Path, contestants: Sequence[Contestant], measured: Map
             write(folder / f"{case.name}-{contestant.peer}-{contestant.setting}.json", row)
 
 
-def raw(path: Path, measured: Mapping[str, Measured], seconds: Mapping[str, Reached], **about: Any) -> None:
+def raw(path: Path, measured: Mapping[str, Measured], seconds: Mapping[str, Reached], **about: Any) -> dict[str, Any]:
     """Every rate of every round, memory in bytes, images/s of labelling, seconds to the accuracy."""
     cases = {
         name: {
@@ -62,7 +62,9 @@ def raw(path: Path, measured: Mapping[str, Measured], seconds: Mapping[str, Reac
         for name, found in measured.items()
     }
     reached = {name: asdict(found) for name, found in seconds.items()}
-    write(path, about | {"commit": commit_name(), "cases": cases, "seconds_to_accuracy": reached})
+    whole = about | {"commit": commit_name(), "cases": cases, "seconds_to_accuracy": reached}
+    write(path, whole)
+    return whole
 
 
 def write(path: Path, content: object) -> None:

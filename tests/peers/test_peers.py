@@ -134,6 +134,26 @@ def test_rows_hold_the_median_and_the_range_of_the_rounds(tmp_path: Path) -> Non
     assert whole["cases"]["resnet18"]["images_per_second"][OURS.name] == [512.0, 576.0, 640.0]
 
 
+def test_the_page_has_the_rates_between_its_marks_and_the_rest_as_it_was(tmp_path: Path) -> None:
+    from page import PAGE, rewrite
+
+    page = tmp_path / "peers.md"
+    page.write_text(f"{PAGE.read_text(encoding='utf-8')}After.\n", encoding="utf-8")
+    speeds = {"picturebook defaults": [300.0, 400.0, 500.0], "plain best": [100.0, 100.0, 250.0]}
+    case = {"images_per_second": speeds, "memory": {name: {"private": 2**30} for name in speeds}, "labelling": 400.0}
+    seconds = {"plain best": {"seconds": None, "whole": 12.0, "last": 0.2}}
+    rates = {"commit": "abc", "device": "CPU", "cases": {"vit_tiny": case}, "seconds_to_accuracy": seconds, "accuracy": 0.25}
+    for _ in range(2):
+        rewrite(page, rates)
+        text = page.read_text(encoding="utf-8")
+        assert text.count("| plain PyTorch, best | 100 | 1024 | 3.00 (2.00 to 4.00) |") == 1
+        assert "is 320 with a view for every four epochs and 200 with a view an epoch" in text
+        assert "| plain PyTorch, best | not reached | 12 | 20.0% |" in text
+        assert "Not measured yet" not in text
+        assert text.startswith("# Peers, side by side\n")
+        assert text.endswith("After.\n")
+
+
 def test_every_target_of_the_table_is_a_row() -> None:
     from cases import CASES, CONTESTANTS, target_of
 

@@ -22,7 +22,7 @@ def settings(spec: dict[str, Any]) -> dict[str, Any]:
     run = {
         "out": spec["out"],
         "cache": spec["cache"],
-        "data": {"root": spec["data"], "canvas_size": case["image_size"], "split": {"near_duplicates": False}},
+        "data": {"root": spec["data"], "canvas_size": case["image_size"]},
         "student": {"model": case["model"], "model_args": case["model_args"], "image_size": case["image_size"]},
         "train": {
             "epochs": spec["epochs"],
