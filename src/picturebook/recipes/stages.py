@@ -232,7 +232,7 @@ class Stages:
         identity = {**fingerprint, **self.view_fingerprint(), "classes": short_hash("\n".join(self.pictures.classes))}
         folder = self.cache / "targets" / cache_key(identity) if shared else self.folder.stage(name)
         keeps = representation_width is not None
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process and not targets_are_stored(folder, with_representation=keeps):
             with locked(folder):  # of two runs that need the same targets one makes them
                 if not targets_are_stored(folder, with_representation=keeps):
                     self._write_targets(name, folder, teacher, identity, representation_width, with_images=not on_tokens)

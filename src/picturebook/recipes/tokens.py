@@ -66,7 +66,7 @@ def store_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions)
     # Tokens of an encoder that this run trained are of no use to another, and go with its stages.
     shelf = stages.folder.stage("tokens") if options.image_encoder == TRAIN else stages.cache / "tokens"
     folder = shelf / cache_key(identity)
-    if stages.accelerator.is_main_process:
+    if stages.accelerator.is_main_process and not is_stored(folder):  # a whole one is read from a disk that cannot be written
         with locked(folder), stages.timed("tokens"), stages.reporter.stage("encoding pictures") as progress:
             _fill(stages, encoder, folder, identity, num_views, progress)
     stages.accelerator.wait_for_everyone()
