@@ -1,7 +1,7 @@
 """Say where a row's time goes: python benchmarks/speed/profile_row.py ROW, for example stored_resnet18
 
-Prints both sides' operations by their own time, and what Python spent in picturebook's functions on our side. A pipeline's stages are
-in its row's file; memory's peaks are too.
+Prints both sides' operations by their own time, and what Python spent in picturebook's functions on our side. A pipeline's stages
+are in its row's file; memory's peaks are too.
 """
 
 import cProfile

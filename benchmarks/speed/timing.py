@@ -117,6 +117,6 @@ def refuse_busy(*, anyway: bool) -> None:
     print(f"load average {load:.2f} on {cores} cores")
     if load / cores > BUSY and not anyway:
         raise SystemExit(
-            f"The machine is busy (load {load:.2f} on {cores} cores), which would spoil the numbers: wait until it is idle, or say "
-            "--busy for a look. --clock cpu counts what this process computed alone."
+            f"The machine is busy (load {load:.2f} on {cores} cores), which would spoil the numbers: wait until it is idle, or "
+            "say --busy for a look. --clock cpu counts what this process computed alone."
         )
