@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 
-.PHONY: trust demo test test-browser check docs clean
+.PHONY: bench trust demo test test-browser check docs clean
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,9 @@ trust: $(VENV)/.dev  ## the long forms: kills, hostile inputs, intervals, mutant
 	$(BIN)/python benchmarks/trust/intervals.py
 	$(BIN)/python benchmarks/trust/mutants.py
 	$(BIN)/python benchmarks/trust/table.py
+
+bench: $(VENV)/.dev  ## speed as ratios, on an idle machine; ends with docs/speed.md and docs/speed.json
+	$(BIN)/python benchmarks/speed/measure.py $(BENCH)
 
 clean:  ## what the commands above made, but not the runs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -29,6 +29,12 @@ class Stepper:
         self._module = module
         self._parameters = [p for p in module.parameters() if p.requires_grad]
         self._buffers = list(training.objective.buffers())
+        values, averages = training.objective.state_dict(), state.averages or {}
+        pairs = [(average, values[name]) for name, average in averages.items()]
+        self._averages = [average for average, _ in pairs if average.is_floating_point()]
+        self._averaged = [value for average, value in pairs if average.is_floating_point()]
+        self._counted = [pair for pair in pairs if not pair[0].is_floating_point()]
+        """Running averages, what they are of, and what is copied instead, as counters are."""
         self._left_out: list[Tensor] = []
         self._first = state.step
 
@@ -113,9 +119,9 @@ class Stepper:
             return
         decay = min(self.training.options.average, (1 + step) / (_AVERAGE_WARMUP + step))
         with torch.no_grad():
-            for name, value in self.training.objective.state_dict().items():
-                average = self.state.averages[name]
-                average.lerp_(value, 1.0 - decay) if average.is_floating_point() else average.copy_(value)
+            torch._foreach_lerp_(self._averages, self._averaged, 1.0 - decay)
+            for average, value in self._counted:
+                average.copy_(value)
 
 
 def _unless(bad: Tensor, value: Tensor) -> Tensor:

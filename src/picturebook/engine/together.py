@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 
 class SharedWriter(Protocol):
@@ -19,9 +20,10 @@ Writer = TypeVar("Writer", bound=SharedWriter)
 
 
 def is_there(accelerator: Accelerator, look: Callable[[], bool]) -> bool:
-    """Whether a store is there. The first process looks before the others, since looking removes what is broken."""
-    with accelerator.main_process_first():
-        return look()
+    """Whether a store is there, by what the first process sees: looking removes what is broken, and all must do the same."""
+    found = [look() if accelerator.is_main_process else False]
+    broadcast_object_list(found)
+    return found[0]
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,7 @@ from picturebook.data.findings import sentence
 from picturebook.data.loaders import BatchMaker, TrainingBatches, ViewMaker
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.views import VIEWS_VERSION
-from picturebook.engine import Training, TrainOptions, is_there, train, written_together
+from picturebook.engine import Training, TrainOptions, train, written_together
 from picturebook.errors import DataError, ModelError, OptionError, RunError
 from picturebook.evaluate import evaluate_rows, student_logits
 from picturebook.models.artefact import load_student
@@ -26,8 +26,8 @@ from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.models.packaged import PACKAGE_PREFIX
 from picturebook.objective import Objective
 from picturebook.recipes.options import RecipeOptions, refuse_unmeasured
+from picturebook.recipes.shared_stores import lacking
 from picturebook.runs import RunFolder, read_json, write_json
-from picturebook.stores.packed import locked
 from picturebook.stores.sharing import CHUNK
 from picturebook.stores.targets import TargetStore, TargetWriter, stored_error, targets_are_stored
 from picturebook.teachers import StoredTeacher, Teacher
@@ -243,9 +243,9 @@ class Stages:
             num_classes=len(self.pictures.classes),
             representation_width=representation_width,
         )
-        # Of two runs that need the same targets one makes them; its other processes need no lock, they wait for the first.
-        with locked(folder) if self.accelerator.is_main_process else nullcontext():
-            if not is_there(self.accelerator, partial(targets_are_stored, folder, with_representation=keeps)):
+        stored = partial(targets_are_stored, folder, with_representation=keeps)
+        with lacking(self.accelerator, folder, stored) as wanted:
+            if wanted:
                 self._write_targets(name, start, teacher, with_images=not on_tokens)
         store = TargetStore(folder, identity, num_classes=len(self.pictures.classes), with_representation=keeps)
         if (lost := stored_error(folder)) is not None:

@@ -1,6 +1,5 @@
 """The frozen image encoder of a teacher, and its tokens of every training picture, stored once."""
 
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -8,14 +7,15 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from picturebook.engine import is_there, written_together
+from picturebook.engine import written_together
 from picturebook.errors import DataError, OptionError
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.objectives.soft_targets import SupervisedOptions
 from picturebook.options import Options
 from picturebook.recipes.encoders import TRAIN, teacher_encoder
+from picturebook.recipes.shared_stores import lacking
 from picturebook.recipes.stages import Stages, cache_key, short_hash
-from picturebook.stores.packed import PackedArray, PackedWriter, is_stored, locked
+from picturebook.stores.packed import PackedArray, PackedWriter, is_stored
 from picturebook.types import Progress
 
 
@@ -69,10 +69,8 @@ def store_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions)
     # Tokens of an encoder that this run trained are of no use to another, and go with its stages.
     shelf = stages.folder.stage("tokens") if options.image_encoder == TRAIN else stages.cache / "tokens"
     folder = shelf / cache_key(identity)
-    with ExitStack() as held:
-        if stages.accelerator.is_main_process:
-            held.enter_context(locked(folder))  # against another run that needs the same tokens
-        if not is_there(stages.accelerator, partial(is_stored, folder)):
+    with lacking(stages.accelerator, folder, partial(is_stored, folder)) as wanted:
+        if wanted:
             with stages.timed("tokens"), stages.reporter.stage("encoding pictures") as progress:
                 _fill(stages, encoder, folder, identity, num_views, progress)
     return PackedArray.open(folder, identity)
