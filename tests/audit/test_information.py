@@ -4,6 +4,7 @@ import torch
 
 from picturebook.audit.information import (
     Influence,
+    Share,
     divergence_from_mean,
     entropy_bits,
     instance_information,
@@ -143,3 +144,8 @@ def test_a_class_mean_teacher_has_no_variance_within_classes() -> None:
 
 def test_two_classes_have_no_non_target_variance() -> None:
     assert within_class_share(torch.randn(10, 2), np.arange(10) % 2).value() is None
+
+
+def test_where_every_whole_is_1_the_values_of_a_share_are_its_parts() -> None:
+    part = np.array([0.1, 0.9, 0.4])
+    assert Share(part, np.ones(3)).linearised() == pytest.approx(part)

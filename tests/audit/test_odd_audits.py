@@ -184,6 +184,7 @@ def test_a_picture_of_a_class_may_be_any_of_it_and_any_at_all_where_there_is_non
 
 def test_one_class_needs_as_many_pictures_of_noise_as_two() -> None:
     assert default_num_noise(1, 1) == default_num_noise(1, 2) == 22_500
+    assert default_num_noise(1, 8) == 3215  # 22,500 / 7, and no fewer
 
 
 def test_nobodys_own_words_stand_for_its_class_whatever_the_sizes_of_the_classes() -> None:

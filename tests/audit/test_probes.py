@@ -47,6 +47,8 @@ def test_a_teacher_that_reads_fails_and_its_own_accuracy_is_not_tabulated(with_c
     assert audit["R9"].value == pytest.approx(0, abs=1e-9)
     assert audit["R12"].value == pytest.approx(75, abs=1)  # untold it can only guess
     assert audit["R12"].value % 0.5 == pytest.approx(0, abs=1e-9)  # points, of 200 pictures
+    assert audit["R1a"].low == pytest.approx(1 / (1 + 1.96**2 / 200), abs=1e-4)  # Wilson's
+    assert audit["R1b"].low is None
     rows = {row[0]: row for row in summary_rows(audit)}
     assert rows["R1a"][2] == "100.0 %"
     assert rows["R1b"][2] == "50.0 %"
@@ -117,6 +119,7 @@ def test_progress_ends_where_it_said_it_would(kind: Kind, empty: Queries | None)
 def test_numbers_in_bits_are_given_at_1_and_at_the_temperature() -> None:
     audit = run(reads, pictures(even(60)), "unknown", temperature=4.0)
     assert [probe.temperature for probe in audit.probes if probe.id == "R8"] == [1.0, 4.0]
+    assert [audit[id_].expectation for id_ in ("R8", "R9", "R10")] == ["0", "high", "> 0"]
     assert len([probe for probe in run(reads, pictures(even(60)), "unknown", temperature=1.0).probes if probe.id == "R8"]) == 1
 
 

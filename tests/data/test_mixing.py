@@ -28,6 +28,8 @@ def test_probabilities_and_shares_are_kept() -> None:
     mixes = draws(0.2, 0.5)
     pasted = mixes.boxes[:, 2] > 0
     assert len(mixes.places) / NUM == pytest.approx(0.7, abs=0.03)
+    assert 0 <= mixes.views.min() < mixes.views.max() < 2**53
+    assert (mixes.views % 2).mean() == pytest.approx(0.5, abs=0.05)  # to the last bit
     assert pasted.mean() == pytest.approx(0.5 / 0.7, abs=0.04)
     for shares in (mixes.share[pasted], mixes.share[~pasted]):
         np.testing.assert_allclose(np.quantile(shares, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.06)
