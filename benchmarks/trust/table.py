@@ -24,8 +24,9 @@ opened to be written, renamed or removed) and taken up again until it ends. Kind
 code 75; an exception that is none of picturebook's; a power cut, which is SIGKILL and then the file that was written last,
 cut off anywhere; a disk error (full, quota, read-only, broken, vanished), which must end in a sentence. Then every file but
 for times is that of an undisturbed run, bit for bit, checksums hold, nothing half written lies about, and no finished
-epoch, chunk, batch or cell was done again. What was cut off is made again; the audit, and numbers of models, are asked for
-again until the run is closed, and an export (timm, hub, ONNX, ONNX with int8) is whole or not there at all.
+epoch, chunk, batch or cell was done again. What was cut off is made again, and so is all of a finished run that loses a
+file; the audit, and numbers of models, are asked for again until the run is closed; an export (timm, hub, ONNX, ONNX with int8)
+is whole or not there at all.
 
 By stage: {by_stage}. By kind: {by_kind}.
 

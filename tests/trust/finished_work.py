@@ -31,6 +31,8 @@ class Notes:
     """Whether it was told to stop, so that a training saves its very step."""
     cut: str = ""
     """The file that was cut off after its end."""
+    cut_when_finished: bool = False
+    """Whether that was a file of a finished run, which keeps nothing that it could be made whole from: it is made again."""
 
     @classmethod
     def read(cls, path: Path) -> "Notes":
@@ -61,6 +63,8 @@ def redone(before: Notes, after: Notes, epoch_ends: Mapping[str, list[int]]) -> 
     for name, calls in after.did.items():
         place, _, stage = name.rpartition(" / ")
         if name not in before.did or stage.startswith(ASKED_AGAIN) or _is_cut(place, stage, before.cut):
+            continue
+        if before.cut_when_finished and not place:
             continue
         first, last = calls[0], before.did[name][-1]
         kept = last[1] if name in before.left else _kept(stage, last, epoch_ends, at_once=before.saved_at_once and not place)

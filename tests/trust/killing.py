@@ -160,7 +160,9 @@ def strike(job: Job, stage: str, kind: str, place: Path, chance: random.Random) 
             break
         before = notes.ended_by(kind)
         if kind == "power cut":
+            is_finished = (place / "run" / "results.json").is_file()
             before.cut = truncate_last(place, chance)
+            before.cut_when_finished = is_finished and before.cut.startswith("run/") and not before.cut.startswith("run/stages/")
         trial.by.append(f"{kind} in {notes.struck}, event {blow.event}" + (f", {before.cut} cut off" if before.cut else ""))
     trial.problems += differences(place, job.reference)
     return trial

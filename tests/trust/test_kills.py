@@ -81,6 +81,14 @@ def test_a_stage_that_was_left_is_not_begun_again() -> None:
     assert not redone(before, notes(training_head=[(1, 9)]), {"student": [3, 6, 9]})
 
 
+def test_a_finished_run_that_loses_a_file_is_made_again() -> None:
+    before, after = notes(training_student=[(1, 9), (9, 9)]), notes(training_student=[(1, 9)])
+    before.left, before.cut = {"training student"}, "run/results.json"
+    assert redone(before, after, {"student": [3, 6, 9]})
+    before.cut_when_finished = True
+    assert not redone(before, after, {"student": [3, 6, 9]})
+
+
 def test_ends_that_differ_are_found(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name / "run").mkdir(parents=True)
