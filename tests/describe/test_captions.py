@@ -57,7 +57,7 @@ class Counting(nn.Module):
 @pytest.fixture
 def echo(monkeypatch: pytest.MonkeyPatch) -> Echo:
     echo = Echo()
-    load = lambda name, *, max_tokens: Captioner(Counting(), echo, max_tokens=max_tokens)  # noqa: E731
+    load = lambda name, *, max_tokens, device: Captioner(Counting(), echo, max_tokens=max_tokens)  # noqa: E731
     monkeypatch.setattr("picturebook.describe.command.load_captioner", load)
     return echo
 
