@@ -1,6 +1,5 @@
 """Whole runs: image_text with an encoder that is given against plain supervised training of the same student."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ from timing import Plan
 from picturebook.config import parse_options, run_recipe
 from picturebook.runs import read_json
 
-EPOCHS, VIEWS = 8, 2
-"""Of the student; V = E / 4."""
+EPOCHS, QUICK_EPOCHS = 8, 4
+"""Of the student, a multiple of 4; V = E / 4."""
 _LEFT_OUT = ("decode", "evaluate")
 """Stages that both have, and that are no training."""
 
@@ -22,8 +21,8 @@ def pipelines(work: Path, family: str, plan: Plan) -> tuple[list[float], dict[st
     ratios: list[float] = []
     stages: dict[str, float] = {}
     for number in range(-1, plan.rounds):  # the first is the warm-up, and encodes the words
-        epochs = EPOCHS if number >= 0 else 1
-        shown = {"epochs": epochs, "num_views": min(VIEWS, epochs)}
+        epochs = 1 if number < 0 else QUICK_EPOCHS if plan.quick else EPOCHS
+        shown = {"epochs": epochs, "num_views": max(1, epochs // 4)}
         taught = _seconds(work, f"image_text-{number}", family, shown, recipe="image_text", **_teacher(encoder))
         plain = _seconds(work, f"supervised-{number}", family, {"epochs": epochs}, recipe="supervised")
         if number >= 0:
@@ -54,6 +53,3 @@ def _seconds(work: Path, name: str, family: str, train: dict[str, Any], **settin
     run = run_recipe(parse_options(base | settings, source="benchmark"))
     seconds = read_json(run.provenance)["seconds"]
     return {stage: value for stage, value in seconds.items() if stage not in _LEFT_OUT}
-
-
-Measured = Callable[[Path, str, Plan], tuple[list[float], dict[str, Any]]]

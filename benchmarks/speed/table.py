@@ -45,8 +45,8 @@ makes this page and [speed.json](speed.json).
 ## Targets of many classes
 
 Of more than 256 classes the 128 largest logits of each (sample, view) are stored, and the mass of the others:
-{bytes} bytes instead of 2 K. What that loses is measured for every record while it is written, said when the targets are made and kept in the
-store's header. `python benchmarks/speed/top_k.py PICTURES` measures it for a teacher of 1,000 classes:
+{bytes} bytes instead of 2 K. What that loses is measured for every record while it is written, said when the targets are made,
+and kept in the store's header. `python benchmarks/speed/top_k.py PICTURES` measures it for a teacher of 1,000 classes:
 
 {top_k}
 """

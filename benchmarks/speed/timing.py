@@ -16,6 +16,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
 Clock = Literal["wall", "cpu"]
+_LOOKED_AT = (".", ":!benchmarks/*/results", ":!benchmarks/speed/top_k.json", ":!docs")
+"""Files that what is measured goes by."""
 BUSY = 0.5
 """Load average a core from which a machine counts as busy."""
 
@@ -106,9 +108,11 @@ def device() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, with "-dirty" where files but for results differ from it."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    """The checkout's commit, with "-dirty" where files differ from it but for results and docs."""
+    git = ["git", "-C", str(ROOT)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    differs = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *_LOOKED_AT], check=False).returncode
+    return head + "-dirty" * bool(differs)
 
 
 def refuse_busy(*, anyway: bool) -> None:
