@@ -14,6 +14,7 @@ _KINDS = {
     "canvases": "decoded pictures",
     "tokens": "image tokens of frozen encoders",
     "texts": "vectors of words",
+    "shards": "where pictures lie in tar files",
     "unfinished": "left by runs that were stopped",
 }
 _DAY = 86_400.0
@@ -70,6 +71,8 @@ def _paths(cache: Path) -> Iterator[tuple[str, Path]]:
             yield "unfinished", path
         elif (path / "store.json").is_file():
             yield "canvases", path
+    if (cache / "shards").is_dir():
+        yield "shards", cache / "shards"  # as one, since there are as many as shards
     for kind in ("tokens", "texts"):
         for path in sorted((cache / kind).iterdir()) if (cache / kind).is_dir() else ():
             if path.suffix != ".lock":
