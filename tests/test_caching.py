@@ -11,7 +11,8 @@ from picturebook.errors import OptionError
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    for name in ("0123/store.json", "tokens/ab/values.npy", "tokens/ab.lock", "tokens/cd.partial/values.npy", "texts/ef.npz"):
+    stores = ("0123/store.json", "tokens/ab/values.npy", "tokens/ab.lock", "tokens/cd.partial/values.npy", "texts/ef.npz")
+    for name in (*stores, "shards/gh.json", "shards/ij.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * 10_000 * (1 + len(name)))
     (tmp_path / "unfinished-1").mkdir()
@@ -28,6 +29,7 @@ def test_everything_that_was_stored_is_listed_largest_first(cache: Path) -> None
         ("canvases", "0123"),
         ("tokens", "ab"),
         ("texts", "ef.npz"),
+        ("shards", "shards"),
         ("unfinished", "cd.partial"),
         ("unfinished", "unfinished-1"),
     }
@@ -42,7 +44,7 @@ def test_everything_that_was_stored_is_listed_largest_first(cache: Path) -> None
 def test_cleaning_takes_what_is_asked_and_nothing_of_others(cache: Path) -> None:
     assert [entry.path.name for entry in clean_cache(cache, kinds=["tokens"])] == ["ab"]
     assert ("tokens", "ab") not in names(cache)
-    assert len(clean_cache(cache)) == 4
+    assert len(clean_cache(cache)) == 5
     assert names(cache) == set()
     assert (cache / "somebody's file.txt").read_text() == "keep me"
 
