@@ -13,7 +13,8 @@ PAGE = """# What grows with the data
 
 **How to read it.** Pictures are {side}-pixel JPEGs of about 1 kB, so decoding is at its cheapest a picture. Seconds are of the
 clock; in brackets stands the time of the processor, of all threads of the process: a busy machine makes the two differ. Memory
-is private memory (mapped stores are not in it) beyond what a process has after its imports, {base} MB.
+is private memory (mapped stores are not in it) beyond what a process has after its imports, {base} MB; that of parquet
+includes `datasets`, which is imported there.
 
 ## Reading shards
 
