@@ -18,6 +18,8 @@ def cache(tmp_path: Path) -> Path:
         "tokens/ab.lock",
         "tokens/cd.partial/values.npy",
         "texts/ef.npz",
+        "shards/gh.json",
+        "shards/ij.json",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * 10_000 * (1 + len(name)))
@@ -36,6 +38,7 @@ def test_everything_that_was_stored_is_listed_largest_first(cache: Path) -> None
         ("tokens", "ab"),
         ("targets", "gh"),
         ("texts", "ef.npz"),
+        ("shards", "shards"),
         ("unfinished", "cd.partial"),
         ("unfinished", "unfinished-1"),
     }

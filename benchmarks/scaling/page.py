@@ -13,12 +13,13 @@ PAGE = """# What grows with the data
 
 **How to read it.** Pictures are {side}-pixel JPEGs of about 1 kB, so decoding is at its cheapest a picture. Seconds are of the
 clock; in brackets stands the time of the processor, of all threads of the process: a busy machine makes the two differ. Memory
-is private memory (mapped stores are not in it) beyond what a process has after its imports, {base} MB.
+is private memory (mapped stores are not in it) beyond what a process has after its imports, {base} MB; that of parquet
+includes `datasets`, which is imported there.
 
 ## Reading shards
 
-Index: every shard's columns of words, and where each picture lies. Decode: all pictures into canvases, once. Open: the
-canvases of an earlier run.
+Index: every shard's columns of words, and where each picture lies; that of tar shards is kept in the cache. Decode: all
+pictures into canvases, once. Open: the canvases of an earlier run.
 
 {reading}
 
@@ -46,8 +47,8 @@ Arithmetic, not measured: the rates of the largest point above, in seconds of th
 
 Formulas, with N rows, canvases of S pixels, V stored views, K classes, P processes on P cores:
 
-- index: N · {index_rate} µs in each process (tar), at every start; decode: N · {decode_rate} µs of 32-pixel JPEGs, shared
-  out over threads; real photographs take more, `picturebook plan` measures yours;
+- index of tar shards: N · {index_rate} µs, once, by the first process; decode: N · {decode_rate} µs of 32-pixel JPEGs,
+  shared out over threads; real photographs take more, `picturebook plan` measures yours;
 - canvases: N · (3 · S² + 24) bytes of disk, mapped;
 - targets: N · V · K · 2 bytes of disk (all classes, fp16); labelling: N · V / (P · the teacher's pictures a second), plus
   N · V · {write_rate} µs for K = {write_classes};
@@ -57,8 +58,7 @@ Formulas, with N rows, canvases of S pixels, V stored views, K classes, P proces
 {limits}
 """
 LIMITS = """What this says: at 1.3 million pictures every part fits one machine. At 100 million the private memory of names and
-labels in each process, and the index at each start, are the first to hurt, then targets of all classes on disk. None of it was
-tried by us at that size."""
+labels in each process is the first to hurt, then targets of all classes on disk. None of it was tried by us at that size."""
 MISSING = "not measured yet"
 
 
@@ -127,8 +127,11 @@ def _sampling(found: Found, points: Sequence[Point]) -> str:
         if (one := found.get(point)) is None:
             rows.append([f"{point[1]:,}", str(point[3]), *[MISSING] * 3])
             continue
-        step = 1e3 * one["seconds"]["steps"] / one["steps"]
-        rows.append([f"{point[1]:,}", str(point[3]), f"{1e3 * one['seconds']['begin']:.1f}", f"{step:.2f}", _megabytes(one)])
+        begin, step = (
+            f"{1e3 * one['seconds'][name] / num:.2f} ({1e3 * one['work'][name] / num:.2f})"
+            for name, num in (("begin", 1), ("steps", one["steps"]))
+        )
+        rows.append([f"{point[1]:,}", str(point[3]), begin, step, _megabytes(one)])
     return _table(["rows", "processes", "begin, ms", "a step, ms", "memory"], rows)
 
 
@@ -176,7 +179,7 @@ def _large(found: Found) -> str:
     def times(rate: str, unit: float) -> list[str]:
         return [_long(float(rate) * num * unit) if rate != MISSING else MISSING for num in LARGE]
 
-    add("index, in each process", times(index, 1e-6))
+    add("index of tar shards, once", times(index, 1e-6))
     add("decode 32-pixel JPEGs, one core", times(decode, 1e-6))
     add("canvases of 64 pixels", [_bytes(num * (3 * 64 * 64 + 24)) for num in LARGE])
     add("canvases of 224 pixels", [_bytes(num * (3 * 224 * 224 + 24)) for num in LARGE])

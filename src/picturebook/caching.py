@@ -15,6 +15,7 @@ _KINDS = {
     "tokens": "image tokens of frozen encoders",
     "targets": "teachers' answers that students share",
     "texts": "vectors of words",
+    "shards": "where pictures lie in tar files",
     "unfinished": "left by runs that were stopped",
 }
 _DAY = 86_400.0
@@ -71,6 +72,8 @@ def _paths(cache: Path) -> Iterator[tuple[str, Path]]:
             yield "unfinished", path
         elif (path / "store.json").is_file():
             yield "canvases", path
+    if (cache / "shards").is_dir():
+        yield "shards", cache / "shards"  # as one, since there are as many as shards
     for kind in ("tokens", "targets", "texts"):
         for path in sorted((cache / kind).iterdir()) if (cache / kind).is_dir() else ():
             if path.suffix != ".lock":

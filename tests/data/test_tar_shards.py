@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from picturebook.data.pictures import load_pictures
+from picturebook.data.shards import tar
 from picturebook.data.tables import DataOptions, Table, read_table
 from picturebook.types import UNLABELLED
 from toy_shards import sample, shard_toy_data, write_tar
@@ -145,3 +146,31 @@ def test_canvases_of_shards_are_those_of_the_folder(toy_data: Path, toy_cache: P
     assert shards.texts == tuple(folder.texts[row] for row in rows)
     assert shards.groups == tuple(folder.groups[row] for row in rows)
     assert [shards.read(row) for row in (5, 0)] == [folder.read(rows[5]), folder.read(rows[0])]
+
+
+def test_a_shard_is_indexed_once_and_again_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_now: list[str] = []
+    real = tar.tar_members
+
+    def counted(path: Path) -> object:
+        read_now.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(tar, "tar_members", counted)
+    root, cache = two_shards(tmp_path / "data"), tmp_path / "cache"
+    write_tar(root / "train-1.tar", [*sample("é", PICTURES[4], "ape"), ("y.cls", b"bat")])
+    options = DataOptions(root=str(root))
+    first = read_table(options, cache=cache)
+    again = read_table(options, cache=cache)
+    assert read_now == ["test-0.tar", "train-0.tar", "train-1.tar"]
+    assert (again.names, again.texts, again.findings, again.stamp) == (first.names, first.texts, first.findings, first.stamp)
+    assert again.labels.tolist() == first.labels.tolist()
+    assert [again.read(row) for row in range(5)] == [first.read(row) for row in range(5)]
+    write_tar(root / "train-0.tar", sample("000", PICTURES[5], "bat"))
+    for path in list((cache / "shards").iterdir())[:1]:
+        path.write_text(path.read_text()[:-9])  # cut off
+    read_now.clear()
+    changed = read_table(options, cache=cache)
+    assert "train-0.tar" in read_now
+    assert len(read_now) <= 2
+    assert changed.read(changed.names.index("train-0.tar/000")) == PICTURES[5]

@@ -17,7 +17,9 @@ from picturebook.data.images import Broken
 from picturebook.errors import PicturebookError
 
 SECONDS = 20.0
-"""That an input may take, on a machine with other work."""
+"""Of computing that an input may take, however busy the machine is."""
+_WAITING = 120.0
+"""Seconds that it may take in all."""
 MEMORY = 2 * 2**30
 """Bytes that an input may take beyond what the process has when it starts."""
 _GRACE = 40.0
@@ -85,7 +87,7 @@ def _run_child(inputs: Sequence[Input], root: Path, told: Path) -> int:
         size = told.stat().st_size if told.is_file() else 0
         if size != seen:
             seen, since = size, time.monotonic()
-        if time.monotonic() - since > SECONDS + _GRACE:
+        if time.monotonic() - since > _WAITING + _GRACE:
             os.kill(child, signal.SIGKILL)
         time.sleep(0.01)
 
@@ -100,6 +102,7 @@ def _be_child(inputs: Sequence[Input], root: Path, told: Path) -> None:
         guard = _Guard()
         sys.addaudithook(guard.audit)
         signal.signal(signal.SIGALRM, _hang)
+        signal.signal(signal.SIGPROF, _hang)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 2 * MEMORY, used + 2 * MEMORY))  # so that the machine lives on
         for number, one in enumerate(inputs):
@@ -117,7 +120,8 @@ def _be_child(inputs: Sequence[Input], root: Path, told: Path) -> None:
 def _try(one: Input, place: Path, guard: "_Guard") -> dict[str, str]:
     Path("/proc/self/clear_refs").write_text("5")  # forget the greatest memory so far
     before = _memory("VmRSS")
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, _WAITING)
     guard.place, guard.escape = str(place), ""
     kind, detail = "result", ""
     try:
@@ -131,6 +135,7 @@ def _try(one: Input, place: Path, guard: "_Guard") -> dict[str, str]:
     except BaseException:
         kind, detail = "crash", traceback.format_exc()[-1500:]
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         guard.place = ""
     if guard.escape:  # also where the reader swallowed what the guard raised

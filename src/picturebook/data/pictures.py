@@ -85,7 +85,7 @@ def load_pictures(
             split is empty.
         TextError: a text column was asked for and is missing or empty.
     """
-    table = read_table(options, text_column=text_column, to_train=to_train)
+    table = read_table(options, text_column=text_column, to_train=to_train, cache=cache)
     store = open_canvases(
         table,
         side=options.canvas_size,

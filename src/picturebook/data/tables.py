@@ -46,13 +46,16 @@ class DataOptions(Options):
     """Share of unreadable pictures past which reading stops."""
 
 
-def read_table(options: DataOptions, *, text_column: str | None = None, to_train: bool = True) -> Table:
+def read_table(
+    options: DataOptions, *, text_column: str | None = None, to_train: bool = True, cache: Path | None = None
+) -> Table:
     """Read the rows of a data root, without decoding a picture.
 
     Args:
         options: the data root and its layout.
         text_column: a column of texts that must be there; None reads `options.columns.text` where there is one.
         to_train: refuse what a classifier cannot be trained on, fewer than two classes.
+        cache: where the index of shards is kept; None reads it anew.
 
     Raises:
         DataError: the root, its metadata or its labels cannot be used.
@@ -68,7 +71,7 @@ def read_table(options: DataOptions, *, text_column: str | None = None, to_train
             raise TextError(f"There is no column {asked!r}: IDX files hold no texts.")
         files = tuple(sorted(path.name for path in root.iterdir() if path.is_file()))
         return replace(read_idx_table(root), stamp=stamp(root, files))
-    rows = _rows(root, options, columns)
+    rows = _rows(root, options, columns, cache)
     if asked is not None:
         _check_texts(asked, rows)
     return _table(rows, options.root, to_train=to_train)
@@ -78,7 +81,7 @@ def _is_idx(root: Path) -> bool:
     return any((root / name).is_file() for name in ("train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"))
 
 
-def _rows(root: Path, options: DataOptions, columns: ColumnOptions) -> Rows:
+def _rows(root: Path, options: DataOptions, columns: ColumnOptions, cache: Path | None) -> Rows:
     shards = find_shards(options.root)
     if shards is None and root.is_file():
         raise DataError(
@@ -93,7 +96,7 @@ def _rows(root: Path, options: DataOptions, columns: ColumnOptions) -> Rows:
         raise DataError("data.metadata stands beside a folder of pictures; shards and hub data sets have their own columns.")
     if shards is None:
         return read_hub(options.root, columns)
-    return read_tar_shards(shards, columns) if shards.kind == "tar" else read_parquet_shards(shards, columns)
+    return read_tar_shards(shards, columns, cache=cache) if shards.kind == "tar" else read_parquet_shards(shards, columns)
 
 
 def _check_texts(asked: str, rows: Rows) -> None:

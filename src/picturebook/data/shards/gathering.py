@@ -27,7 +27,7 @@ class Shard:
     values: dict[str, list[str]] = field(default_factory=dict)
     """Role to a text a picture, for the roles whose column is there."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    """(why, name) of what gives no picture."""
+    """(why, name in the shard) of what gives no picture."""
 
 
 def gather(

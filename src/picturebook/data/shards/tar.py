@@ -9,7 +9,8 @@ and these small members are read; a picture is read where it lies when it is dec
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from picturebook.data.metadata import as_text, inside, is_text
 from picturebook.data.rows import ColumnOptions, Rows
 from picturebook.data.shards.files import ShardFiles
 from picturebook.data.shards.gathering import ROLES, Shard, gather
+from picturebook.data.shards.kept import Index, kept_index
 from picturebook.data.shards.tar_index import Member, tar_members
 from picturebook.errors import DataError
 
@@ -32,19 +34,27 @@ _ALIASES = {"cls": "label", "txt": "text"}
 """Members to the columns that they are."""
 
 
-def read_tar_shards(files: ShardFiles, columns: ColumnOptions) -> Rows:
-    """Read the index of tar shards, which hold no more of a picture than where it lies.
+def read_tar_shards(files: ShardFiles, columns: ColumnOptions, *, cache: Path | None = None) -> Rows:
+    """Read the index of tar shards, which holds no more of a picture than where it lies; in `cache` it is kept.
 
     Raises:
         DataError: a shard is cut off or damaged, names a path outside, has two samples of one key, or lacks pictures or a column
             that another shard has.
     """
-    parts = [_Reading(path, name, columns).read() for path, name in zip(files.paths, files.names, strict=True)]
-    places = np.concatenate([part.places for part in parts])
-    shard_of_row = np.repeat(np.arange(len(parts)), [len(part.places) for part in parts])
-    skipped = by_kind("skipped", ((why, name) for part in parts for why, name in part.shard.skipped))
-    read = _TarPictures(files.paths, shard_of_row, places)
-    return gather([part.shard for part in parts], files, columns, read=read, findings=skipped)
+    shards, places = [], []
+    for path, name in zip(files.paths, files.names, strict=True):
+        shard, places_in_it = kept_index(path, columns, cache=cache, read=partial(_read, path, name, columns))
+        shards.append(replace(shard, name=name))
+        places.append(places_in_it)
+    skipped = by_kind("skipped", ((why, f"{shard.name}/{name}") for shard in shards for why, name in shard.skipped))
+    read = _TarPictures(files.paths, np.repeat(np.arange(len(shards)), list(map(len, places))), np.concatenate(places))
+    return gather(shards, files, columns, read=read, findings=skipped)
+
+
+def _read(path: Path, name: str, columns: ColumnOptions) -> Index:
+    reading = _Reading(path, name, columns)
+    reading.read()
+    return reading.shard, reading.places
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +96,7 @@ class _Reading:
         self.shard = Shard(name, ())
         self.places: Int64[np.ndarray, "rows 2"] = np.empty((0, 2), dtype=np.int64)
 
-    def read(self) -> "_Reading":
+    def read(self) -> None:
         keys: set[str] = set()
         present: dict[str, None] = {}
         rows: list[dict[str, str]] = []
@@ -99,7 +109,7 @@ class _Reading:
                 picture = self._picture(sample)
                 values = self._values(sample, file.fileno(), present)
                 if picture is None:
-                    self.shard.skipped.append(("a sample without a picture", f"{self.shard.name}/{sample.key}"))
+                    self.shard.skipped.append(("a sample without a picture", sample.key))
                     continue
                 self.shard.keys.append(sample.key)
                 places.append((picture.offset, picture.size))
@@ -109,7 +119,6 @@ class _Reading:
         self.places = np.array(places, dtype=np.int64).reshape(-1, 2)
         self.shard.columns = tuple(present)
         self.shard.values = {role: [row.get(role, "") for row in rows] for role, name in self._roles.items() if name in present}
-        return self
 
     def _samples(self) -> Iterator[_Sample]:
         named = ((*self._key_and_field(member), member) for member in self._plain_members())
@@ -130,7 +139,7 @@ class _Reading:
                 yield member
             else:
                 kind = "a name without an ending" if member.is_file else "a link, device or pipe in a shard"
-                self.shard.skipped.append((kind, f"{self.shard.name}/{member.name}"))
+                self.shard.skipped.append((kind, member.name))
 
     def _key_and_field(self, member: Member) -> tuple[str, str]:
         name = inside(member.name, str(self._path))
