@@ -18,7 +18,7 @@ class Paced(Protocol):
 class Length:
     """How long a contestant's turn is."""
 
-    seconds: float = 3.0
+    seconds: float = 2.0
     """At least so long."""
     least: int = 3
     """At least so many steps."""
