@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from workers import Memory
-
 
 class Paced(Protocol):
     """What rounds ask of a worker."""
@@ -79,11 +77,3 @@ def record(what: str, ratios: Sequence[float], *, at_least: float, device: str, 
         "device": device,
         "commit": commit,
     }
-
-
-def peak(memories: Sequence[Memory]) -> Memory:
-    """The greatest of each."""
-    most = Memory()
-    for memory in memories:
-        most = most.at_least(memory)
-    return most
