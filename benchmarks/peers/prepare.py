@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from cases import BATCH, LABEL_WEIGHT, TEMPERATURE, Case
 from PIL import Image
 
 from picturebook.config import parse_options, run_recipe
-from picturebook.data.pictures import load_pictures
+from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
+from picturebook.types import UNLABELLED
 
 _FEW = 8
 """Pictures of each class on which a teacher is trained whose answers nobody looks at."""
@@ -48,18 +50,26 @@ def write_folders(root: Path, places: Places) -> int:
     """Lay out any data that picturebook reads as data/SPLIT/CLASS/FILE, and a few of each class beside it; gives the classes."""
     pictures = load_pictures(DataOptions(root=str(root)), cache=places.cache)
     if not places.data.is_dir():
-        taken: Counter[str] = Counter()
-        for split, rows in pictures.rows.items():
-            for row in rows[pictures.labels[rows] >= 0].tolist():
-                label = pictures.classes[pictures.labels[row]]
-                folder, suffix = label.replace("/", "_"), Path(pictures.names[row]).suffix or ".png"
-                copies = [places.data / split] + ([places.few] if split == "train" and taken[label] < _FEW else [])
-                taken[label] += split == "train"
-                for copy in copies:
-                    file = copy / folder / f"{row:07d}{suffix}"
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    file.write_bytes(pictures.read(row))
+        begun = places.work / "begun"
+        shutil.rmtree(begun, ignore_errors=True)
+        shutil.rmtree(places.few, ignore_errors=True)
+        _copy(pictures, begun / "data", begun / "few")
+        (begun / "few").rename(places.few)
+        (begun / "data").rename(places.data)  # last: with it all is there
     return len(pictures.classes)
+
+
+def _copy(pictures: Pictures, data: Path, few: Path) -> None:
+    taken: Counter[str] = Counter()
+    for split, rows in pictures.rows.items():
+        for row in rows[pictures.labels[rows] != UNLABELLED].tolist():
+            label = pictures.classes[pictures.labels[row]]
+            copies = [data / split] + ([few] if split == "train" and taken[label] < _FEW else [])
+            taken[label] += split == "train"
+            for copy in copies:
+                file = copy / label.replace("/", "_") / f"{row:07d}{Path(pictures.names[row]).suffix or '.png'}"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(pictures.read(row))
 
 
 def write_toy_pictures(root: Path) -> Path:
@@ -75,7 +85,7 @@ def write_toy_pictures(root: Path) -> Path:
     return root
 
 
-def train_teacher(case: Case, places: Places, *, epochs: int) -> Path:
+def train_teacher(case: Case, places: Places, *, epochs: int, threads: int) -> Path:
     """The folder of a supervised run; with 0 epochs one pass over few pictures, for a teacher whose answers do not matter."""
     out = places.teacher(case, epochs)
     if (out / "results.json").is_file():
@@ -91,6 +101,7 @@ def train_teacher(case: Case, places: Places, *, epochs: int) -> Path:
         "student": {"model": case.model, "model_args": case.model_args, "image_size": case.image_size},
         "train": {"epochs": max(1, epochs), "batch_size": BATCH, "validations": 0},
     }
+    torch.set_num_threads(threads)
     run_recipe(parse_options(run, source="benchmarks/peers"))
     return out
 

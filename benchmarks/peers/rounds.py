@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from workers import Memory
-
 
 class Paced(Protocol):
     """What rounds ask of a worker."""
@@ -18,7 +16,7 @@ class Paced(Protocol):
 class Length:
     """How long a contestant's turn is."""
 
-    seconds: float = 3.0
+    seconds: float = 2.0
     """At least so long."""
     least: int = 3
     """At least so many steps."""
@@ -79,11 +77,3 @@ def record(what: str, ratios: Sequence[float], *, at_least: float, device: str, 
         "device": device,
         "commit": commit,
     }
-
-
-def peak(memories: Sequence[Memory]) -> Memory:
-    """The greatest of each."""
-    most = Memory()
-    for memory in memories:
-        most = most.at_least(memory)
-    return most

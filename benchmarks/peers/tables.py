@@ -13,6 +13,8 @@ from rounds import record
 
 _SETTINGS = {"defaults": "at its defaults", "best": "at its best flags", "bare": "without a teacher, at its best flags"}
 _MIB = 2**20
+_WRITTEN = ("benchmarks/peers/results", "benchmarks/peers/rates.json", "docs/peers.md")
+"""What the benchmark itself changes."""
 
 
 def say_case(case: Case, contestants: Sequence[Contestant], measured: Measured) -> None:
@@ -76,10 +78,8 @@ def commit_name() -> str:
     """The commit that was measured, with a + where files differ from it."""
     git = ["git", "-C", str(Path(__file__).parent)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "--untracked-files=no"], check=True, capture_output=True, text=True
-    ).stdout
-    others = [line for line in changed.splitlines() if "benchmarks/peers/r" not in line]  # not what is written here
+    status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/", *(f":(exclude,top){path}" for path in _WRITTEN)]
+    others = subprocess.run(status, check=True, capture_output=True, text=True).stdout
     return commit + ("+" if others else "")
 
 

@@ -12,7 +12,7 @@ from machine import Machine
 from measuring import measure_rates
 from prepare import Places, shared_spec, train_teacher, work_folder, write_folders
 from rounds import Length
-from run import read_arguments
+from run import shared_parser
 
 
 def variants(case: Case) -> list[Contestant]:
@@ -29,12 +29,12 @@ def variants(case: Case) -> list[Contestant]:
 
 
 def main() -> None:
-    arguments = read_arguments()
+    arguments = shared_parser("Which flags suit the peers best.").parse_args()
     places = Places(work_folder(arguments.data, arguments.work))
     machine = Machine(arguments.venvs, places.work, arguments.threads)
     num_classes = write_folders(arguments.data, places)
     for case in (case for case in CASES if case.name in arguments.cases):
-        teacher = train_teacher(case, places, epochs=0)
+        teacher = train_teacher(case, places, epochs=0, threads=arguments.threads)
         spec = shared_spec(case, places, teacher, num_classes=num_classes, threads=arguments.threads)
         measured = measure_rates(machine, case, spec, variants(case), rounds=arguments.rounds, length=Length())
         for name in sorted(measured.rates.by_name, key=measured.rates.median, reverse=True):

@@ -33,6 +33,20 @@ class WrappedResNet8(nn.Module):
         return self.network
 
 
+class KeepPace:
+    """A hook that keeps the pace where a step begins. Checkpoints hold the model with its hooks, so it leaves the pipe behind."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+
+    def __call__(self, module: nn.Module, inputs: Any) -> None:
+        if module.training:
+            self._pace.step()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
 def prepare(network: nn.Module, *, fast: bool) -> nn.Module:
     """In channels_last where asked, and wrapped where lightly-train does not know it."""
     if fast:
@@ -46,7 +60,7 @@ def train(spec: dict[str, Any], pace: Pace) -> None:
     student = prepare(networks.build(spec), fast=fast)
     teacher = prepare(networks.build(spec, weights=spec["teacher"]), fast=fast)
     first = next(module for module in student.modules() if isinstance(module, nn.Conv2d))
-    first.register_forward_pre_hook(lambda module, inputs: pace.step() if student.training else None)
+    first.register_forward_pre_hook(KeepPace(pace))
     size = spec["case"]["image_size"]
     colour = {"prob": 1.0, "strength": 1.0, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.0}
     lightly_train.pretrain(
