@@ -4,6 +4,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -93,12 +94,15 @@ def test_the_guard_sees_what_must_not_be(tmp_path: Path, read: Any, kind: str) -
     assert [one["kind"] for one in outcomes] == [kind, "result"]
 
 
-def test_the_guard_ends_what_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("guarded.SECONDS", 0.2)
+@pytest.mark.parametrize(("bound", "pause"), [("SECONDS", 0.0), ("_WAITING", 60.0)])
+def test_the_guard_ends_what_computes_or_waits_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, pause: float
+) -> None:
+    monkeypatch.setattr(f"guarded.{bound}", 0.2)
 
     def hang(place: Path) -> None:
         while True:
-            pass
+            time.sleep(pause)
 
     assert [one["kind"] for one in try_all([Input("slow", lambda place: None, hang)], tmp_path)] == ["hang"]
 
