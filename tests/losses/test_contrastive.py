@@ -269,7 +269,8 @@ def test_gradients_of_two_uneven_processes_are_those_of_one(tmp_path: Path) -> N
 
 def test_texts_that_bf16_takes_for_one_are_two_under_autocast() -> None:
     images, texts = torch.from_numpy(normal((4, 8))).float()
-    texts[1] = texts[0] + 0.1  # a cosine that bf16 rounds to 1
+    texts[:2] = torch.eye(8)[0]
+    texts[1, 1] = 0.03  # a cosine of 0.9996 with the first, which bf16 rounds to 1
     outside = contrastive_alignment(images, texts, temperature=0.05)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert contrastive_alignment(images, texts, temperature=0.05).item() == outside.item()
