@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from good_files import RUN, STUDY, arrays, onnx_file, picture_parquet, pictures, tables, write_student
 from guarded import Input
+from shard_plans import read_shard, shard_file
 from spoiling import BYTES, TEXT, spoil
 
 from picturebook.config import load_options
@@ -136,7 +137,7 @@ class Corpus:
         write_student(root / "student")
         self.student = {f"student/{path.name}": path.read_bytes() for path in (root / "student").iterdir()}
         self.pictures, self.tables, self.arrays = pictures(), tables(), arrays()
-        self.onnx, self.parquet = onnx_file(), picture_parquet()
+        self.onnx, self.parquet, self.tar = onnx_file(), picture_parquet(), shard_file()
         self.data = {
             f"data/{name}/{index}.png": noise_png(10 * number + index)
             for number, name in enumerate(CLASSES)
@@ -196,6 +197,7 @@ class Corpus:
             self._texts,
             self._class_texts,
             self._text_encoder,
+            self._shard,
             self._run,
             self._run,
         ]
@@ -252,6 +254,9 @@ class Corpus:
         spoilt = spoil(self.words[name], TEXT if name.endswith(("json", "txt", "md")) else BYTES, chance)
         return _input(f"{number} {name}", self.words | {name: spoilt}, read_text_encoder)
 
+    def _shard(self, number: int, chance: random.Random) -> Input:
+        return _input(f"{number} 0.tar", {"0.tar": spoil(self.tar, BYTES, chance)}, read_shard)
+
     def _run(self, number: int, chance: random.Random) -> Input:
         name = chance.choice(sorted(self.run))
         spoilt = spoil(self.run[name], TEXT if name.endswith(("json", "jsonl", "toml")) else BYTES, chance)
@@ -283,6 +288,7 @@ class Corpus:
             _input("store", self.store, read_store),
             _input("texts", {"texts/words.npz": self.arrays["texts.npz"]}, read_texts),
             _input("descriptions", {"descriptions.json": self.descriptions}, read_class_texts),
+            _input("0.tar", {"0.tar": self.tar}, read_shard),
             _input("words", self.words, read_text_encoder),
         ]
 

@@ -16,6 +16,7 @@ from good_files import RUN, STUDY
 from guarded import Input
 from hostile import Corpus, Files, write
 from onnx import TensorProto, helper
+from shard_plans import read_shard, shard_plans
 
 from toys import noise_png
 
@@ -199,6 +200,7 @@ def planned(corpus: Corpus) -> list[Input]:
         Input(f"train.parquet: {name}", _writer({"train.parquet": content}), hostile.read_data_set)
         for name, content in tables.items()
     ]
+    inputs += [Input(name, _writer({"0.tar": content}), read_shard) for name, content in shard_plans().items()]
     words = text_encoder_plans(corpus)
     inputs += [Input(f"words: {name}", _writer(files), hostile.read_text_encoder) for name, files in words.items()]
     inputs += [Input(name, _writer(files), read) for name, (files, read) in {**array_plans(corpus), **text_plans()}.items()]

@@ -47,10 +47,21 @@ def test_spoilt_files_give_a_result_or_a_sentence(corpus: Corpus, tmp_path: Path
 
 def test_every_format_is_spoilt_and_planned_for(corpus: Corpus) -> None:
     spoilt = " ".join(one.name for one in [*corpus.spoilt(600, seed=1), *corpus.spoilt_data_sets(1, seed=1)])
-    for ending in ("png", "jpg", "webp", "gif", "parquet", "csv", "jsonl", "toml", "safetensors", "onnx"):
+    for ending in ("png", "jpg", "webp", "gif", "parquet", "csv", "jsonl", "toml", "safetensors", "onnx", "tar"):
         assert re.search(rf"{ending}\b", spoilt), ending
     names = " ".join(one.name for one in planned(corpus))
-    for plan in ("../../outside.png", "a link to", "/etc/passwd", "a tar", "a pickle", "a table", "RUN.toml", "onnx:", "words:"):
+    for plan in (
+        "../../outside.png",
+        "a link to",
+        "/etc/passwd",
+        "a tar",
+        "a tar member",
+        "a pickle",
+        "a table",
+        "RUN.toml",
+        "onnx:",
+        "words:",
+    ):
         assert plan in names, plan
 
 
