@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,22 @@ def test_names_of_any_kind_are_read(picturebook: CommandLine, odd: Path) -> None
     rows = answered(picturebook("predict", picturebook.run, odd)).out
     assert rows.count("\n") == 25
     assert "was not taught" in picturebook.refusal("evaluate", picturebook.run, odd)
-    answered(picturebook("init", odd, "--out", odd / "RUN.toml"))
+    if is_utf8(odd):
+        answered(picturebook("init", odd, "--out", odd / "RUN.toml"))
+        return
+    assert "is not UTF-8, and TOML holds nothing else" in picturebook.refusal("init", odd, "--out", odd / "RUN.toml")
+    link = odd.with_name("link")
+    link.symlink_to(odd)
+    answered(picturebook("init", link, "--out", odd / "RUN.toml"))
+    assert tomllib.loads((odd / "RUN.toml").read_text(encoding="utf-8"))["data"]["root"] == str(link)
+
+
+def is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def test_a_class_whose_name_no_file_can_hold_is_a_sentence(picturebook: CommandLine, odd: Path, tmp_path: Path) -> None:

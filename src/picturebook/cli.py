@@ -3,6 +3,7 @@
 import re
 import sys
 import traceback
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -231,6 +232,9 @@ def describe(
 
 def main() -> None:
     """Run a command; the user's mistakes are one sentence on stderr and exit code 2, SIGTERM ends it with 75 or 143."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         with sigterm_abandons():  # what can go on says so itself
             app()

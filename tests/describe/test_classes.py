@@ -284,5 +284,5 @@ def test_data_without_classes_have_nothing_to_describe(loopback: Loopback, tmp_p
     parquet.write_table(pyarrow.table(columns), tmp_path / "data.parquet")
     data, out = str(tmp_path / "data.parquet"), str(tmp_path / "d.jsonl")
     options = read_settings(data, (), captions=False, classes=True, model="m", endpoint=loopback.url, out=out)
-    with pytest.raises(DataError, match="names no class"):
+    with pytest.raises(DataError, match="have no labels"):
         describe(options, reporter=Silence(), environment={})

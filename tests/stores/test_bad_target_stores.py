@@ -123,7 +123,7 @@ def test_a_whole_store_is_read_from_a_disk_that_cannot_be_written(
     def read_only(folder: Path) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
 
-    monkeypatch.setattr("picturebook.recipes.stages.locked", read_only)
+    monkeypatch.setattr("picturebook.recipes.shared_stores.locked", read_only)
     again = stages.label("targets", teacher, fingerprint={"teacher": "t"}, shared=True)
     np.testing.assert_array_equal(again.store.rows(slice(None)), first.store.rows(slice(None)))
     with pytest.raises(RunError, match="Read-only file system"), disk_errors_told(tmp_path):

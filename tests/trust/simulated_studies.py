@@ -70,7 +70,23 @@ def analysed(study: Study) -> ContrastRow:
 def _arm(name: str, right: np.ndarray, groups: np.ndarray) -> Arm:
     ids, names = np.arange(right.shape[1]), groups.astype(str)
     answers = {
-        seed: Answers(ids=ids, labels=ids % 3, right=one, groups=names, nll=1.0, ece=1.0, seconds={}, audit=None)
+        seed: Answers(
+            classes=("0", "1", "2"),
+            ids=ids,
+            labels=ids % 3,
+            groups=names,
+            predictions=np.where(one, ids % 3, (ids + 1) % 3),
+            certainty=np.ones(len(ids)),
+            calibrated=None,
+            temperature=None,
+            nll=1.0,
+            ece=1.0,
+            seconds={},
+            validations=[],
+            audit=None,
+            reasons=(),
+            commit="",
+        )
         for seed, one in enumerate(right)
     }
     return Arm(name, {}, answers, ArmRow(name, tuple((seed, each.accuracy) for seed, each in answers.items())))

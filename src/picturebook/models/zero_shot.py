@@ -107,7 +107,9 @@ def load_zero_shot(folder: Path) -> tuple[ZeroShotClassifier, tuple[str, ...]]:
         projection.load_state_dict(
             {name.removeprefix("projection."): value for name, value in state.items() if name.startswith("projection.")}
         )
-        return ZeroShotClassifier(encoder, projection, state["class_vectors"], float(state["scale"])).eval(), classes
+        classifier = ZeroShotClassifier(encoder, projection, state["class_vectors"], float(state["scale"]))
+        classifier.class_vectors.copy_(state["class_vectors"])  # their length is 1 but for rounding, which is not rounded again
+        return classifier.eval(), classes
     except (RuntimeError, KeyError, IndexError, ValueError, TypeError) as error:
         problem = f"{folder} holds a zero-shot classifier that does not fit its encoder ({error}): train it again."
         raise ModelError(problem) from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +75,13 @@ def open_answerer(model: Path, *, device: str = "auto") -> Answerer:
 def student_answerer(student: Classifier) -> Answerer:
     """A student that was opened, where it is."""
 
-    def probabilities(images: Tensor) -> Tensor:
-        return student.probabilities(images.to(student.device)).cpu()
-
     calibrated = student.temperature is not None
-    return Answerer(student.classes, student.canvas_size, student.encoder.image_size, calibrated, probabilities)
+    answer = partial(_probabilities, student)
+    return Answerer(student.classes, student.canvas_size, student.encoder.image_size, calibrated, answer)
+
+
+def _probabilities(student: Classifier, images: Tensor) -> Tensor:
+    return student.probabilities(images.to(student.device)).cpu()
 
 
 def predict_files(

@@ -8,7 +8,7 @@ from typing import Any
 
 from picturebook.data.findings import quantity, sentence
 from picturebook.data.tables import ColumnOptions, DataOptions
-from picturebook.errors import RunError
+from picturebook.errors import DataError, RunError
 from picturebook.inspection import DataInspection, inspect_data
 from picturebook.models.at_hand import pretrained_at_hand
 from picturebook.models.packaged import has_text_package
@@ -41,17 +41,22 @@ def write_run_file(data: str, out: Path, *, cache: Path, reporter: Reporter) -> 
 
     Raises:
         RunError: `out` exists.
-        DataError: the data cannot be used.
+        DataError: the data cannot be used, or their name cannot stand in TOML.
     """
     if out.exists():
         raise RunError(f"{out} exists already: name another file with --out.")
+    if not _is_utf8(data):
+        raise DataError(
+            f"{data!r} is not UTF-8, and TOML holds nothing else: rename the folder, or give a link that leads to it."
+        )
     words = look_at_words(data)
     options = DataOptions(root=data, columns=ColumnOptions(text=words.column))
     with reporter.stage("decoding pictures") as progress:
         first = inspect_data(options, cache=cache, progress=progress)
     with reporter.stage("looking at classes and words") as progress:  # decoded already: the counts of the split that is written
         inspection = inspect_data(options.model_copy(update={"split": split_for(first)}), cache=cache, progress=progress)
-    write_atomically(out, run_file(inspection, file=out, words=words).encode())
+    # Names of files among the comments need not be UTF-8.
+    write_atomically(out, run_file(inspection, file=out, words=words).encode(errors="backslashreplace"))
 
 
 def run_file(inspection: DataInspection, *, file: Path, words: Words | None = None, model: str | None = None) -> str:
@@ -64,15 +69,13 @@ def run_file(inspection: DataInspection, *, file: Path, words: Words | None = No
         model: the student that is wanted, newly initialised; None chooses one.
     """
     found = Found(inspection, words or Words(), pretrained_at_hand(), model)
-    # Of a pattern, "shards/train-*.tar", the folder that it starts in.
-    out = next((part for part in reversed(Path(inspection.root).resolve().parts) if not set(part) & set("*?[/")), "first")
     top = [
         _Setting("", why=f"Written by `picturebook init {inspection.root}`: {found.counted}."),
         _Setting("", why=f"Check it, then: picturebook train {file}"),
         *(_Setting("", why=sentence(finding)) for finding in inspection.findings),
         _Setting("recipe", '"image_text"', "words teach beside the pictures; `picturebook list recipes` shows the others"),
         _Setting("seed", "0"),
-        _Setting("out", _toml(f"runs/{out}")),
+        _Setting("out", _toml(f"runs/{_own_name(inspection.root)}")),
     ]
     parts = {
         "data": _data(found),
@@ -85,6 +88,21 @@ def run_file(inspection: DataInspection, *, file: Path, words: Words | None = No
     }
     blocks = [_block(top), *(f"[{name}]\n{_block(settings)}" for name, settings in parts.items() if settings)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _own_name(root: str) -> str:
+    """The name of the data's folder; of a pattern, "shards/train-*.tar", that of the folder in which it starts."""
+    path = Path(root).resolve()
+    parts = [part for part in path.parts[1:] if path.exists() or not set(part) & set("*?[")]
+    return parts[-1] if parts and _is_utf8(parts[-1]) else "first"
 
 
 def _block(settings: Sequence[_Setting]) -> str:
