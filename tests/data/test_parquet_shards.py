@@ -80,10 +80,11 @@ def test_a_path_in_a_row_stays_inside(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "out.png").write_bytes(PICTURES[0])
     (tmp_path / "data" / "in.png").write_bytes(PICTURES[1])
-    images = [{"bytes": None, "path": name} for name in ("../out.png", str(tmp_path / "out.png"), "in.png", "none.png")]
-    pq.write_table(pa.table({"image": images, "label": list("abab")}), tmp_path / "data" / "a.parquet")
+    paths = ("../out.png", str(tmp_path / "out.png"), "in.png", "none.png", "zero\0.png")
+    images = [{"bytes": None, "path": name} for name in paths]
+    pq.write_table(pa.table({"image": images, "label": list("ababa")}), tmp_path / "data" / "a.parquet")
     rows = read(tmp_path / "data" / "a.parquet")
-    for row, kind in ((0, "leads out"), (1, "leads out"), (3, "cannot be read")):
+    for row, kind in ((0, "leads out"), (1, "leads out"), (3, "cannot be read"), (4, "cannot be read")):
         with pytest.raises(Broken, match=kind):
             rows.read(row)
     assert rows.read(2) == PICTURES[1]

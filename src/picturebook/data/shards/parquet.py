@@ -173,9 +173,9 @@ class _ParquetPictures:
 
     def _file(self, name: str) -> bytes:
         path = self._folder / name
-        if not path.resolve().is_relative_to(self._folder.resolve()):
-            raise Broken("a path that leads out of the shards' folder")
         try:
+            if not path.resolve().is_relative_to(self._folder.resolve()):
+                raise Broken("a path that leads out of the shards' folder")
             return picture_bytes(path)
-        except OSError as error:
-            raise Broken(f"a file that cannot be read ({error.strerror or error})") from error
+        except (OSError, ValueError) as error:  # a zero byte is a ValueError
+            raise Broken(f"a file that cannot be read ({getattr(error, 'strerror', None) or error})") from error
