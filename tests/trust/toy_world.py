@@ -16,6 +16,7 @@ from picturebook.errors import InterruptionError, PicturebookError, RunError
 from picturebook.export import export_run
 from picturebook.interruption import sigterm_raises
 from picturebook.recipes.stages import Stages
+from picturebook.stores import sharing
 from picturebook.study import command, ledger
 from picturebook.study.cells import Cell
 from picturebook.types import Progress, Reporter
@@ -166,5 +167,6 @@ class OfCell:
 def make_units_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Units of work that suit the toy; and no question to git at each cell."""
     monkeypatch.setattr(decoding, "CHUNK", CHUNK)
+    monkeypatch.setattr(sharing, "CHUNK", BATCH)
     monkeypatch.setattr(Stages, "replay", partialmethod(Stages.replay, batch_size=BATCH))
     monkeypatch.setattr(ledger, "source_commit", lambda: "the harness")
