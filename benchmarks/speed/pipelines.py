@@ -11,6 +11,8 @@ from picturebook.runs import read_json
 
 EPOCHS, QUICK_EPOCHS = 8, 4
 """Of the student, a multiple of 4; V = E / 4."""
+ROUNDS = 3
+"""Of whole runs, which take half a minute each."""
 _LEFT_OUT = ("decode", "evaluate")
 """Stages that both have, and that are no training."""
 
@@ -20,7 +22,7 @@ def pipelines(work: Path, family: str, plan: Plan) -> tuple[list[float], dict[st
     encoder = Parts(work, family).saved_encoder()
     ratios: list[float] = []
     stages: dict[str, float] = {}
-    for number in range(-1, plan.rounds):  # the first is the warm-up, and encodes the words
+    for number in range(-1, min(plan.rounds, ROUNDS)):  # the first is the warm-up, and encodes the words
         epochs = 1 if number < 0 else QUICK_EPOCHS if plan.quick else EPOCHS
         shown = {"epochs": epochs, "num_views": max(1, epochs // 4)}
         taught = _seconds(work, f"image_text-{number}", family, shown, recipe="image_text", **_teacher(encoder))

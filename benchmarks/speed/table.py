@@ -31,7 +31,8 @@ makes this page and [speed.json](speed.json).
 - Students are ResNet-18 and ViT-tiny with patches of 8, pictures of 64 pixels, batches of 64 (labelling: of 128); views are
   cropped, mirrored and changed in colour. Weights are random; a time does not ask what they know.
 - **Bare** is timm's own model in the precision and memory layout that picturebook takes by default there, on one batch that stays
-  in memory: forward, cross-entropy, backward, fused AdamW; for a teacher, forward alone. No data, views, clipping or log.
+  in memory: forward, cross-entropy, backward, fused AdamW; for a teacher, forward alone. No data, views, clipping or log. The
+  process keeps freed memory for both sides (`engine/allocation.py`).
 - **Student steps** are the run's own loop: batch, views, targets read from the store, loss, gradient, clipping, update.
 - **Head epochs**: cross-attention in which each picture's text asks; the same steps with stored tokens and through the encoder.
 - **Pipeline**: whole runs of `image_text` and of `supervised`, as many epochs, validation off. Tokens, head, audit, targets and

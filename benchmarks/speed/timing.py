@@ -46,8 +46,8 @@ class Row:
 class Plan:
     """How much is measured, and by what clock."""
 
-    rounds: int = 3
-    steps: int = 6
+    rounds: int = 5
+    steps: int = 8
     clock: Clock = "wall"
     quick: bool = False
 

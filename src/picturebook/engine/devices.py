@@ -11,6 +11,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, broadcast, broadcast_object_list
 from torch import Tensor
 
+from picturebook.engine.allocation import keep_freed_memory
 from picturebook.errors import RunError
 from picturebook.models.device import Device, named_device
 
@@ -27,6 +28,8 @@ def build_accelerator(
     `trackers` are installed ones, by name; what they keep on this machine goes into `tracking`.
     """
     cpu = named_device(device).type == "cpu"
+    if cpu:
+        keep_freed_memory()
     if precision == "auto":
         precision = (
             "bf16" if (cpu_prefers_bf16() if cpu else torch.cuda.is_available() and torch.cuda.is_bf16_supported()) else "fp32"

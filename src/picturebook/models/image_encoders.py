@@ -123,7 +123,7 @@ class ImageEncoder(nn.Module):
         return pooled
 
     def _normalise(self, images: Tensor) -> Tensor:
-        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return (images - self.mean).div_(self.std).contiguous(memory_format=torch.channels_last)
 
     def stages(self, images: Float[Tensor, "batch 3 _ _"], *, blocks: Sequence[int] = ()) -> list[Float[Tensor, "batch _ _ _"]]:
         """The maps [B, C, H, W] after each stage, from the shallowest; the last is the one before pooling.
