@@ -7,7 +7,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 """Numbers of malloc.h."""
 _PAD = 64 * 2**20
 _NEVER = 2**31 - 1
-_CHOSEN_BY_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+_CHOSEN_BY_USER = ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_")
 
 
 def keep_freed_memory() -> bool:
@@ -17,7 +17,7 @@ def keep_freed_memory() -> bool:
     CPU spent a tenth of its time there (docs/speed.md). The peak stays what it was; memory below the peak is not given back
     before the process ends. Nothing is done under another C library, or where the environment already says what malloc shall do.
     """
-    if any(name in os.environ for name in _CHOSEN_BY_THE_USER):
+    if any(name in os.environ for name in _CHOSEN_BY_USER):
         return False
     try:
         set_option = ctypes.CDLL("libc.so.6").mallopt
