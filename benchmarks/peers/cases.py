@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from picturebook.engine import cpu_prefers_bf16
+
 BATCH = 64
 TEMPERATURE, LABEL_WEIGHT = 2.0, 0.1
 """The loss of all that learn from labels: 0.1 H(y, q) + 0.9 T² KL(p ‖ q), which is picturebook's default."""
@@ -33,6 +35,8 @@ CASES = (
         "vit_tiny", "ViT-tiny, patch 8, at 64 px", 64, "vit_tiny_patch16_224", {"patch_size": 8}, "vit_tiny_patch16_224", VIT, 1.9
     ),
 )
+BF16 = cpu_prefers_bf16()
+"""The precision of best flags: what is faster on this machine. tune.py tries the other too."""
 BEST_TARGET, BARE_TARGET = 1.2, 0.97
 """The same over a peer at its best flags, and over a peer's own rate without a teacher."""
 
@@ -47,7 +51,9 @@ class Contestant:
     """defaults | best | bare (best flags, no teacher) | live (picturebook with a teacher that answers at every step)."""
     teacher: bool = True
     fast: bool = False
-    """bf16 autocast, channels_last, fused optimiser, written-out attention, loader workers that stay."""
+    """channels_last, fused optimiser, loader workers that stay, and `bf16`."""
+    bf16: bool = BF16
+    """Where `fast`: autocast to bf16, and written-out attention."""
     live: bool = False
     workers: int = 0
     """Processes that load pictures."""
@@ -62,7 +68,8 @@ class Contestant:
 
     def flags(self, case: Case) -> dict[str, bool]:
         """For the worker."""
-        return {"teacher": self.teacher, "fast": self.fast, "live": self.live, "compile": case.name in self.compiled}
+        switches = {"teacher": self.teacher, "fast": self.fast, "bf16": self.fast and self.bf16, "live": self.live}
+        return switches | {"compile": case.name in self.compiled}
 
 
 OURS = Contestant("picturebook", "defaults")

@@ -7,9 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from cases import CASES, OURS, TITLES, Case, Contestant, target_of
 from measuring import Measured, Reached
 from rounds import record
+
+from picturebook.engine import cpu_prefers_bf16
 
 _SETTINGS = {"defaults": "at its defaults", "best": "at its best flags", "bare": "without a teacher, at its best flags"}
 _MIB = 2**20
@@ -85,5 +88,4 @@ def commit_name() -> str:
 
 def device_name(threads: int) -> str:
     """What all contestants computed on."""
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    return f"CPU, {threads} threads{', bf16' if 'avx512_bf16' in flags or 'amx_bf16' in flags else ''}"
+    return f"CPU, {threads} threads, {torch.backends.cpu.get_cpu_capability()}{', AMX' if cpu_prefers_bf16() else ''}"

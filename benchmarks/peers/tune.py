@@ -1,13 +1,14 @@
 """Which flags suit the peers best on this machine: python benchmarks/peers/tune.py [--data FOLDER] [--venvs FOLDER]
 
-Plain PyTorch with 0, 1 and 2 loading processes, each with torch.compile and without; lightly-train, which has no switch for
-compilation here, with as many processes. What is fastest belongs into cases.py, as `workers` and `compiled` of "best" and "bare";
-torchdistill's loop is plain PyTorch's, so it gets the same.
+Plain PyTorch and lightly-train at their best flags of cases.py with 0, 1 and 2 loading processes, in the other precision, and
+plain PyTorch with torch.compile, for which lightly-train has no switch here. What is fastest belongs into cases.py, as `workers`,
+`bf16` and `compiled` of "best" and "bare"; torchdistill's loop is plain PyTorch's, so it gets the same.
 """
 
 from dataclasses import replace
+from typing import Any
 
-from cases import CASES, CONTESTANTS, Case, Contestant
+from cases import BF16, CASES, CONTESTANTS, Case, Contestant
 from machine import Machine
 from measuring import measure_rates
 from prepare import Places, shared_spec, train_teacher, work_folder, write_folders
@@ -16,15 +17,15 @@ from run import shared_parser
 
 
 def variants(case: Case) -> list[Contestant]:
-    """What is tried."""
+    """What is tried: one thing changed at a time."""
     best = {contestant.peer: contestant for contestant in CONTESTANTS if contestant.setting == "best"}
     found = []
-    for peer, choices in (("plain", (False, True)), ("lightly_train", (False,))):
-        for compiled in choices:
-            for workers in (0, 1, 2):
-                setting = f"{workers} workers{', compiled' if compiled else ''}"
-                names = frozenset({case.name} if compiled else ())
-                found.append(replace(best[peer], setting=setting, workers=workers, compiled=names))
+    for peer in ("plain", "lightly_train"):
+        tried: dict[str, dict[str, Any]] = {f"{workers} workers": {"workers": workers} for workers in (0, 1, 2)}
+        tried["fp32" if BF16 else "bf16"] = {"bf16": not BF16}
+        if peer == "plain":
+            tried["compiled"] = {"compiled": frozenset({case.name})}
+        found += [replace(best[peer], setting=setting, **changes) for setting, changes in tried.items()]
     return found
 
 

@@ -84,7 +84,8 @@ def test_the_interval_over_pictures_is_a_bootstrap_of_the_mean_over_seeds_by_gro
     row = contrast_rows(ours, arms)[0]
     pairs = [(arms["b"].answers[seed], arms["a"].answers[seed]) for seed in range(3)]
     difference = 100.0 * np.mean([first.right.astype(float) - second.right for first, second in pairs], axis=0)
-    groups = pairs[0][0].groups if with_groups else pairs[0][0].ids
+    asked = pairs[0][0].asked
+    groups = asked.groups if with_groups else asked.ids
     low, high = slow_group_bootstrap(difference, np.asarray(groups))
     assert difference.mean() == pytest.approx(row.mean)
     assert row.pictures_interval == pytest.approx((low, high), abs=0.12 * (high - low))

@@ -120,13 +120,14 @@ def test_a_record_says_what_the_run_folder_says(tmp_path: Path) -> None:
         assert getattr(kept, name) == getattr(live, name)
     again = read_answers(cell)
     assert again.same_pictures(answers)
-    assert again.classes == answers.classes
-    for name in ("predictions", "certainty", "calibrated", "right"):
-        assert np.array_equal(getattr(again, name), getattr(answers, name))
-    assert again.temperature == answers.temperature
-    assert answers.groups is not None
-    assert again.groups is not None
-    assert again.groups.tolist() == answers.groups.tolist()
+    assert again.asked.classes == answers.asked.classes
+    for name in ("predictions", "certainty", "calibrated"):
+        assert np.array_equal(getattr(again.answered, name), getattr(answers.answered, name))
+    assert np.array_equal(again.right, answers.right)
+    assert again.answered.temperature == answers.answered.temperature
+    assert answers.asked.groups is not None
+    assert again.asked.groups is not None
+    assert again.asked.groups.tolist() == answers.asked.groups.tolist()
 
 
 def test_test_pictures_are_kept_once_and_long_numbers_not_at_all(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from picturebook.report.study_content import ArmRow, ContrastRow
 from picturebook.statistics import paired_t
 from picturebook.study.analysis import Arm, contrast_rows
+from picturebook.study.answered import Answered, Asked
 from picturebook.study.answers import Answers
 from picturebook.study.cells import Plan
 from picturebook.study.settings import parse_study
@@ -68,17 +69,13 @@ def analysed(study: Study) -> ContrastRow:
 
 
 def _arm(name: str, right: np.ndarray, groups: np.ndarray) -> Arm:
-    ids, names = np.arange(right.shape[1]), groups.astype(str)
+    num = right.shape[1]
+    ids = np.arange(num)
+    asked = Asked(("0", "1", "2"), ids, ids % 3, groups.astype(str))
     answers = {
         seed: Answers(
-            classes=("0", "1", "2"),
-            ids=ids,
-            labels=ids % 3,
-            groups=names,
-            predictions=np.where(one, ids % 3, (ids + 1) % 3),
-            certainty=np.ones(len(ids)),
-            calibrated=None,
-            temperature=None,
+            asked=asked,
+            answered=Answered(np.where(one, ids % 3, (ids + 1) % 3), np.ones(num), calibrated=None, temperature=None),
             nll=1.0,
             ece=1.0,
             seconds={},

@@ -47,18 +47,18 @@ class KeepPace:
         return {}
 
 
-def prepare(network: nn.Module, *, fast: bool) -> nn.Module:
+def prepare(network: nn.Module, *, fast: bool, bf16: bool) -> nn.Module:
     """In channels_last where asked, and wrapped where lightly-train does not know it."""
     if fast:
-        network = networks.write_out_attention(network.to(memory_format=torch.channels_last))
+        network = networks.tune(network, bf16=bf16)
     return WrappedResNet8(network) if isinstance(network, networks.ResNet8) else network
 
 
 def train(spec: dict[str, Any], pace: Pace) -> None:
     """Run its command; the student's first layer is where the pace is kept, once a step."""
-    fast = spec["flags"]["fast"]
-    student = prepare(networks.build(spec), fast=fast)
-    teacher = prepare(networks.build(spec, weights=spec["teacher"]), fast=fast)
+    fast, bf16 = spec["flags"]["fast"], spec["flags"]["bf16"]
+    student = prepare(networks.build(spec), fast=fast, bf16=bf16)
+    teacher = prepare(networks.build(spec, weights=spec["teacher"]), fast=fast, bf16=bf16)
     first = next(module for module in student.modules() if isinstance(module, nn.Conv2d))
     first.register_forward_pre_hook(KeepPace(pace))
     size = spec["case"]["image_size"]
@@ -75,7 +75,7 @@ def train(spec: dict[str, Any], pace: Pace) -> None:
         num_workers=spec["workers"] if fast else "auto",
         accelerator="cpu",
         devices=1,
-        precision="bf16-mixed" if fast else "auto",
+        precision="bf16-mixed" if bf16 else "auto",
         loader_args={"persistent_workers": True} if fast and spec["workers"] else None,
         transform_args={
             "image_size": (size, size),

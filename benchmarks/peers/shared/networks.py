@@ -62,9 +62,10 @@ def build(spec: dict[str, Any], *, weights: str | None = None) -> nn.Module:
     return network
 
 
-def write_out_attention(network: nn.Module) -> nn.Module:
-    """Use timm's written-out attention: on CPUs torch's fused kernel is slower in bf16. timm has a switch for it."""
+def tune(network: nn.Module, *, bf16: bool) -> nn.Module:
+    """In channels_last; in bf16 with timm's written-out attention, since torch's fused kernel is slower there on CPUs."""
+    network = network.to(memory_format=torch.channels_last)
     for module in network.modules():
-        if hasattr(module, "fused_attn"):
+        if bf16 and hasattr(module, "fused_attn"):
             module.fused_attn = False
     return network

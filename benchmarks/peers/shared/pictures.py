@@ -44,11 +44,11 @@ def validation_loader(spec: dict[str, Any]) -> DataLoader[Any]:
 
 
 @torch.inference_mode()
-def accuracy(model: nn.Module, loader: DataLoader[Any], *, fast: bool) -> float:
+def accuracy(model: nn.Module, loader: DataLoader[Any], *, bf16: bool) -> float:
     """Share of right answers; leaves the model in training mode."""
     model.eval()
     right = total = 0
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         for images, labels in loader:
             right += int((model(images).argmax(dim=1) == labels).sum())
             total += len(labels)

@@ -1,7 +1,7 @@
 """Distillation with torchdistill: its configuration, its boxes, its loss, its meters; the loop around them as it asks for.
 
-It has no switch of its own for bf16 or channels_last: with `flags.fast` the loop puts autocast around its forward, and the
-models are handed over in channels_last, both of which it lets through.
+It has no switch of its own for bf16 or channels_last: with `flags.fast` the models are handed over in channels_last, with
+`flags.bf16` the loop puts autocast around its forward, both of which it lets through.
 """
 
 import json
@@ -70,7 +70,7 @@ def build_box(spec: dict[str, Any]) -> Any:
     models = [networks.build(spec, weights=spec["teacher"]).eval()] if spec["flags"]["teacher"] else []
     models.append(networks.build(spec))
     if fast:
-        models = [networks.write_out_attention(model.to(memory_format=torch.channels_last)) for model in models]
+        models = [networks.tune(model, bf16=spec["flags"]["bf16"]) for model in models]
     if spec["flags"]["compile"]:
         for model in models:
             model.compile()
@@ -78,13 +78,13 @@ def build_box(spec: dict[str, Any]) -> Any:
     return make(*models, config["datasets"], config["train"], device, None, distributed=False, lr_factor=1)
 
 
-def train_one_epoch(box: Any, epoch: int, *, fast: bool, pace: Pace) -> None:
+def train_one_epoch(box: Any, epoch: int, *, bf16: bool, pace: Pace) -> None:
     """One pass over the data, with torchdistill's meters."""
     logger = MetricLogger(delimiter="  ")
     logger.add_meter("lr", SmoothedValue(window_size=1, fmt="{value}"))
     box.pre_epoch_process(epoch=epoch)
     for images, labels, extra in logger.log_every(box.train_data_loader, 50, f"Epoch: [{epoch}]"):
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = box.forward_process(images, labels, extra)
         box.post_forward_process(loss=loss)
         logger.update(loss=loss.item(), lr=box.optimizer.param_groups[0]["lr"])
@@ -94,14 +94,14 @@ def train_one_epoch(box: Any, epoch: int, *, fast: bool, pace: Pace) -> None:
 
 def train(spec: dict[str, Any], pace: Pace) -> None:
     """Train for the spec's epochs; with `pace.free` tell the accuracy after each."""
-    start, fast = time.perf_counter(), spec["flags"]["fast"]
+    start, bf16 = time.perf_counter(), spec["flags"]["bf16"]
     box = build_box(spec)
     validation = pictures.validation_loader(spec) if pace.free else None
     for epoch in range(spec["epochs"]):
-        train_one_epoch(box, epoch, fast=fast, pace=pace)
+        train_one_epoch(box, epoch, bf16=bf16, pace=pace)
         if validation is not None:
             student = box.student_model if spec["flags"]["teacher"] else box.model
-            share = pictures.accuracy(student, validation, fast=fast)
+            share = pictures.accuracy(student, validation, bf16=bf16)
             pace.tell({"epoch": epoch + 1, "accuracy": share, "seconds": time.perf_counter() - start})
 
 

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from torch import Tensor, nn
 
 from picturebook.engine.checkpoints import State
@@ -49,7 +49,7 @@ class Stepper:
         share = len(batch) * accelerator.num_processes / batches.size(step)
         before = [buffer.clone() for buffer in self._buffers] if options.nonfinite_steps else []
         total, terms = self._differentiate(batch, share)
-        norm = accelerator.clip_grad_norm_(self._parameters, options.clip or math.inf)
+        norm = self._clip(options.clip or math.inf)
         bad = ~torch.isfinite(norm)
         self._update(bad, before)
         training.objective.after_step(step, batches.num_steps)
@@ -101,6 +101,16 @@ class Stepper:
             last = number == len(places) - 1
             context = nullcontext() if last else self.accelerator.no_sync(self._module)
             yield batch[part], len(part) / len(batch), context
+
+    def _clip(self, greatest: float) -> Tensor:
+        """Scale the gradient down to a norm of `greatest` where it is larger; its norm before."""
+        if not self.knows_at_once or self.accelerator.distributed_type == DistributedType.FSDP:
+            norm: Tensor = self.accelerator.clip_grad_norm_(self._parameters, greatest)
+            return norm
+        norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        if greatest < norm < math.inf:  # a gradient that is short enough is not written again, times one
+            nn.utils.clip_grads_with_norm_(self._parameters, greatest, norm)
+        return norm
 
     def _update(self, bad: Tensor, before: list[Tensor]) -> None:
         optimizer: Any = self.state.optimizer

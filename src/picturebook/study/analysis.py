@@ -178,7 +178,7 @@ def _over_pictures(a: Arm, b: Arm, seeds: Sequence[int]) -> tuple[Interval | Non
         return None, ()
     tests = [(seed, mcnemar(first.right, second.right)) for seed, first, second in pairs]
     rows = tuple(McNemar(seed, test.only_a, test.only_b, test.p) for seed, test in tests)
-    clusters = [first.ids if first.groups is None else first.groups for _, first, _ in pairs]
+    clusters = [first.asked.units for _, first, _ in pairs]
     if len(np.unique(np.concatenate(clusters))) < 2:
         return None, rows
     right = [[100.0 * answers.right for answers in arm] for arm in ([pair[1] for pair in pairs], [pair[2] for pair in pairs])]
@@ -186,7 +186,7 @@ def _over_pictures(a: Arm, b: Arm, seeds: Sequence[int]) -> tuple[Interval | Non
 
 
 def _grouped(arm: Arm, seeds: Sequence[int]) -> bool:
-    return arm.answers[seeds[0]].groups is not None
+    return arm.answers[seeds[0]].asked.groups is not None
 
 
 def _with_interval(row: ContrastRow, pictures: Interval | None, drawn: str) -> ContrastRow:

@@ -30,6 +30,11 @@ class Asked:
     groups: np.ndarray | None
     """Group names [n], where the data have groups."""
 
+    @property
+    def units(self) -> np.ndarray:
+        """What a bootstrap draws, by name: groups, or single pictures where the data have none."""
+        return self.ids if self.groups is None else self.groups
+
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         groups = None if self.groups is None else self.groups.tolist()

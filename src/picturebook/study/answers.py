@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool
 
 from picturebook.errors import RunError
+from picturebook.study.answered import Answered, Asked
 from picturebook.study.cells import Cell
 from picturebook.study.records import STUDENT, read_record
 
@@ -15,19 +16,10 @@ _BADNESS = {"PASS": 0, "WARN": 1, "FAIL": 3}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """One student on the labelled test pictures, by ascending id."""
+    """One student on the labelled test pictures."""
 
-    classes: tuple[str, ...]
-    ids: Int64[np.ndarray, " n"]
-    labels: Int64[np.ndarray, " n"]
-    groups: np.ndarray | None
-    """Group names [n], where the data have groups."""
-    predictions: Int64[np.ndarray, " n"]
-    certainty: Float64[np.ndarray, " n"]
-    """Probability of the prediction, in [0, 1], rounded to 1/255."""
-    calibrated: Float64[np.ndarray, " n"] | None
-    """The same with the temperature that was fitted on the validation pictures; None where there were none with a label."""
-    temperature: float | None
+    asked: Asked
+    answered: Answered
     nll: float
     ece: float
     seconds: dict[str, float]
@@ -44,7 +36,7 @@ class Answers:
     @property
     def right(self) -> Bool[np.ndarray, " n"]:
         """Whether each was named rightly."""
-        right: np.ndarray = self.predictions == self.labels
+        right: np.ndarray = self.answered.predictions == self.asked.labels
         return right
 
     @property
@@ -54,7 +46,8 @@ class Answers:
 
     def same_pictures(self, other: "Answers") -> bool:
         """Whether the two were asked the same, so that pictures can be paired."""
-        return np.array_equal(self.ids, other.ids) and np.array_equal(self.labels, other.labels)
+        ours, theirs = self.asked, other.asked
+        return np.array_equal(ours.ids, theirs.ids) and np.array_equal(ours.labels, theirs.labels)
 
 
 def read_answers(cell: Cell) -> Answers:
@@ -69,14 +62,8 @@ def read_answers(cell: Cell) -> Answers:
         raise RunError(f"{cell.folder} has no labelled test pictures, and arms are compared on these: raise data.split.test.")
     test = record.models[STUDENT]["test"]
     return Answers(
-        classes=asked.classes,
-        ids=asked.ids,
-        labels=asked.labels,
-        groups=asked.groups,
-        predictions=answered.predictions,
-        certainty=answered.certainty,
-        calibrated=answered.calibrated,
-        temperature=answered.temperature,
+        asked=asked,
+        answered=answered,
         nll=test["nll"],
         ece=100.0 * test["ece"],
         seconds=record.seconds,

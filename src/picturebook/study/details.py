@@ -36,7 +36,7 @@ def study_details(plan: Plan, arms: Mapping[str, Arm]) -> StudyDetails:
     compared = [arm for arm in measured if arm is not baseline]
     if not measured:
         return StudyDetails()
-    classes = next(iter(measured[0].answers.values())).classes
+    classes = next(iter(measured[0].answers.values())).asked.classes
     return StudyDetails(
         curves=_curves(measured),
         baseline=baseline.name,
@@ -68,12 +68,12 @@ def _class_rows(classes: Sequence[str], baseline: Arm, compared: Sequence[Arm]) 
     first = next(iter(baseline.answers.values()))
     rows = []
     for number, name in enumerate(classes):
-        inside = {seed: answers.labels == number for seed, answers in baseline.answers.items()}
+        inside = {seed: answers.asked.labels == number for seed, answers in baseline.answers.items()}
         reached = [float(answers.right[inside[seed]].mean()) for seed, answers in baseline.answers.items() if inside[seed].any()]
         if not reached:
             continue
         gains = tuple(_class_gain(arm, baseline, number) for arm in compared)
-        rows.append(ClassRow(name, int((first.labels == number).sum()), 100 * mean(reached), gains))
+        rows.append(ClassRow(name, int((first.asked.labels == number).sum()), 100 * mean(reached), gains))
     return tuple(rows)
 
 
@@ -81,21 +81,18 @@ def _class_gain(arm: Arm, baseline: Arm, number: int) -> ClassGain | None:
     pairs = [(answers, baseline.answers[seed]) for seed, answers in arm.answers.items() if seed in baseline.answers]
     if not pairs or not all(ours.same_pictures(theirs) for ours, theirs in pairs):
         return None
-    chosen = [(ours, theirs, ours.labels == number) for ours, theirs in pairs if (ours.labels == number).any()]
+    chosen = [(ours, theirs, ours.asked.labels == number) for ours, theirs in pairs]
+    chosen = [each for each in chosen if each[2].any()]
     if not chosen:
         return None
     right = [[100.0 * each[side].right[each[2]] for each in chosen] for side in (0, 1)]
     gain = mean(float((ours - theirs).mean()) for ours, theirs in zip(*right, strict=True))
-    units = [_units(ours)[inside] for ours, _, inside in chosen]
+    units = [ours.asked.units[inside] for ours, _, inside in chosen]
     differences = np.concatenate([ours - theirs for ours, theirs in zip(*right, strict=True)])
     if len(np.unique(np.concatenate(units))) < _FEWEST or np.ptp(differences) == 0:
         return ClassGain(gain, None, None)
     interval = paired_bootstrap(*right, clusters=units)
     return ClassGain(gain, interval.low, interval.high)
-
-
-def _units(answers: Answers) -> np.ndarray:
-    return np.asarray(answers.ids if answers.groups is None else answers.groups)
 
 
 def _mistakes(classes: Sequence[str], arms: Sequence[Arm]) -> tuple[Mistake, ...]:
@@ -115,12 +112,12 @@ def _mistakes(classes: Sequence[str], arms: Sequence[Arm]) -> tuple[Mistake, ...
 
 def _confusion(answers: Answers, num: int) -> np.ndarray:
     """[num, num], rows are labels, columns are predictions."""
-    return np.bincount(answers.labels * num + answers.predictions, minlength=num * num).reshape(num, num)
+    return np.bincount(answers.asked.labels * num + answers.answered.predictions, minlength=num * num).reshape(num, num)
 
 
 def _calibration(arm: Arm) -> ArmCalibration:
-    answers = list(arm.answers.values())
-    right = np.concatenate([each.right for each in answers])
+    right = np.concatenate([each.right for each in arm.answers.values()])
+    answers = [each.answered for each in arm.answers.values()]
     calibrated = [each.calibrated for each in answers if each.calibrated is not None]
     return ArmCalibration(
         arm.name,
