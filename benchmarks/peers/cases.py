@@ -57,6 +57,8 @@ class Contestant:
     live: bool = False
     workers: int = 0
     """Processes that load pictures."""
+    alone: frozenset[str] = frozenset()
+    """Cases in which there are none of these: pictures are loaded by the process that trains."""
     compiled: frozenset[str] = frozenset()
     """Cases in which torch.compile is on."""
     classifies: bool = True
@@ -66,25 +68,30 @@ class Contestant:
     def name(self) -> str:
         return f"{self.peer} {self.setting}"
 
+    def num_workers(self, case: Case) -> int:
+        """Processes that load pictures, in this case."""
+        return 0 if case.name in self.alone else self.workers
+
     def flags(self, case: Case) -> dict[str, bool]:
         """For the worker."""
         switches = {"teacher": self.teacher, "fast": self.fast, "bf16": self.fast and self.bf16, "live": self.live}
         return switches | {"compile": case.name in self.compiled}
 
 
+_SMALL = frozenset({"resnet8"})
 OURS = Contestant("picturebook", "defaults")
 CONTESTANTS = (
     OURS,
     Contestant("picturebook", "live", live=True),
     Contestant("picturebook", "bare", teacher=False),
     Contestant("plain", "defaults"),
-    Contestant("plain", "best", fast=True, workers=1),
-    Contestant("plain", "bare", fast=True, workers=1, teacher=False),
+    Contestant("plain", "best", fast=True, workers=1, compiled=_SMALL),
+    Contestant("plain", "bare", fast=True, workers=1, compiled=_SMALL, teacher=False),
     Contestant("torchdistill", "defaults"),
-    Contestant("torchdistill", "best", fast=True, workers=1),
-    Contestant("torchdistill", "bare", fast=True, workers=1, teacher=False),
+    Contestant("torchdistill", "best", fast=True, workers=1, compiled=_SMALL),
+    Contestant("torchdistill", "bare", fast=True, workers=1, compiled=_SMALL, teacher=False),
     Contestant("lightly_train", "defaults", classifies=False),
-    Contestant("lightly_train", "best", fast=True, workers=1, classifies=False),
+    Contestant("lightly_train", "best", fast=True, workers=1, alone=_SMALL, classifies=False),
 )
 TITLES = {"plain": "plain PyTorch", "torchdistill": "torchdistill 1.1.5", "lightly_train": "lightly-train 0.18"}
 

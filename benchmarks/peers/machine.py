@@ -40,7 +40,7 @@ class Machine:
         own = out.with_name(f"{out.name}-cache")  # so that decoding counts in what an accuracy takes
         for folder in (out, own):
             shutil.rmtree(folder, ignore_errors=True)
-        spec = spec | {"flags": contestant.flags(case), "workers": contestant.workers, "out": str(out)}
+        spec = spec | {"flags": contestant.flags(case), "workers": contestant.num_workers(case), "out": str(out)}
         spec |= {"epochs": epochs, "views": views, "free": free} | ({"cache": str(own)} if free else {})
         ours = contestant.peer == OURS.peer
         python = sys.executable if ours else str(self.venvs / contestant.peer / "bin" / "python")

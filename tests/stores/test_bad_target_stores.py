@@ -79,11 +79,15 @@ def test_a_full_disk_is_a_sentence_and_keeps_what_was_labelled(tmp_path: Path, m
             start(folder)
     writer = start(folder)
     write(writer, slice(0, 5))
+    assert len(start(folder).missing()[0]) == 7
+    write(writer)
     with monkeypatch.context() as broken:
         broken.setattr(np.memmap, "flush", full)
         with pytest.raises(RunError, match="No space left on device"), disk_errors_told(folder):
-            write(writer, slice(0, 3))
-    assert len(start(folder).missing()[0]) == 7
+            writer.finish()
+    writer = start(folder)
+    assert len(writer.missing()[0]) == 0
+    writer.finish()
 
 
 def test_of_two_that_need_the_same_targets_one_writes_them(recipe_options: Make, tmp_path: Path) -> None:

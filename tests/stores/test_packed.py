@@ -6,6 +6,7 @@ import pytest
 
 from picturebook.errors import StoreError
 from picturebook.stores.packed import PackedArray, PackedWriter, is_stored, locked, read_header
+from picturebook.stores.sharing import CHUNK
 
 IDS = np.array([7, -3, 2**62, -(2**62)], dtype=np.int64)
 FINGERPRINT = {"teacher": "t1", "views": "v1", "classes": "c1"}
@@ -50,6 +51,41 @@ def test_every_record_comes_back_in_any_order(store: Path) -> None:
         ids, views = IDS[order], np.array([0, 1, 1, 0])[order]
         np.testing.assert_array_equal(array.read(ids, views), record(ids, views).astype(np.float16))
     assert array.read(IDS[:0], np.zeros(0, np.int64)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("share", [None, (0, 1)])
+def test_a_record_that_reached_the_disk_in_part_is_written_again(tmp_path: Path, share: tuple[int, int] | None) -> None:
+    """As after a power cut, when sums were written and some values were not."""
+    fill(start(tmp_path / "store"))
+    values = np.load(tmp_path / "store.partial" / "values.npy", mmap_mode="r+")
+    values[1, 0], values[3, 1, 2] = 0, 9
+    values.flush()
+    writer = start(tmp_path / "store")
+    if share is not None:
+        writer.take(share)
+    ids, views = writer.missing()
+    torn = {(int(np.sort(IDS)[1]), 0), (int(np.sort(IDS)[3]), 1)}
+    found = set(zip(ids.tolist(), views.tolist(), strict=True))
+    assert torn == found if share is None else torn <= found  # in chunks that are shared out, all of the chunk is
+    writer.write(ids, views, record(ids, views))
+    writer.finish()
+    array = PackedArray.open(tmp_path / "store", FINGERPRINT)
+    for view in (0, 1):
+        np.testing.assert_array_equal(array.read(IDS, np.full(4, view)), record(IDS, np.full(4, view)).astype(np.float16))
+
+
+def test_marks_of_another_process_are_left_to_it(tmp_path: Path) -> None:
+    """It may be writing just now."""
+    ids = np.arange(3 * CHUNK, dtype=np.int64)
+    first, second = (start(tmp_path / "store", ids=ids, num_views=1, record=(1,)) for _ in range(2))
+    first.take((0, 2))
+    mine = first.missing()
+    first.write(*mine, np.ones((len(mine[0]), 1)))
+    first.values[0] = 5  # as if its values had not come here yet
+    second.take((1, 2))
+    theirs = second.missing()
+    second.write(*theirs, np.ones((len(theirs[0]), 1)))
+    second.finish()
 
 
 def test_values_are_mapped_not_loaded(store: Path) -> None:

@@ -27,6 +27,8 @@ class Stepper:
         self.knows_at_once = accelerator.device.type == "cpu"
         """Whether looking at a number costs nothing; elsewhere it would make the processor wait for the device at each step."""
         self._module = module
+        # What accelerate puts around it is for fp16, and looks for a package at every step.
+        self._optimizer: Any = getattr(state.optimizer, "optimizer", state.optimizer)
         self._parameters = [p for p in module.parameters() if p.requires_grad]
         self._buffers = list(training.objective.buffers())
         values, averages = training.objective.state_dict(), state.averages or {}
@@ -43,7 +45,7 @@ class Stepper:
         training, accelerator, optimizer = self.training, self.accelerator, self.state.optimizer
         options, batches = training.options, training.batches
         set_step(optimizer, options, step, batches.num_steps)
-        torch.manual_seed(_step_seed(training.seed, step, accelerator.process_index))
+        self._seed(step)
         batch = batches.at(step)
         # DDP takes the mean over processes; with uneven shares that is no mean over samples until each is weighted by its share.
         share = len(batch) * accelerator.num_processes / batches.size(step)
@@ -85,7 +87,7 @@ class Stepper:
         for part, weight, context in self._parts(batch):
             with context:
                 loss = self._module(part)
-                self.accelerator.backward(loss.total * (share * weight))
+                (loss.total * (share * weight)).backward()
             totals.append(loss.total.detach() * (share * weight))
             for name, value in loss.terms.items():
                 terms.setdefault(name, []).append(value * (share * weight))
@@ -102,6 +104,13 @@ class Stepper:
             context = nullcontext() if last else self.accelerator.no_sync(self._module)
             yield batch[part], len(part) / len(batch), context
 
+    def _seed(self, step: int) -> None:
+        seed = _step_seed(self.training.seed, step, self.accelerator.process_index)
+        if self.knows_at_once:
+            torch.default_generator.manual_seed(seed)  # `torch.manual_seed` takes a millisecond to seed devices that are not used
+        else:
+            torch.manual_seed(seed)
+
     def _clip(self, greatest: float) -> Tensor:
         """Scale the gradient down to a norm of `greatest` where it is larger; its norm before."""
         if not self.knows_at_once or self.accelerator.distributed_type == DistributedType.FSDP:
@@ -113,10 +122,10 @@ class Stepper:
         return norm
 
     def _update(self, bad: Tensor, before: list[Tensor]) -> None:
-        optimizer: Any = self.state.optimizer
+        optimizer = self._optimizer
         self._left_out.append(bad)
         if not self.knows_at_once:
-            optimizer.optimizer.found_inf = bad.float()  # fused optimisers then leave everything as it is, on the device
+            optimizer.found_inf = bad.float()  # fused optimisers then leave everything as it is, on the device
             optimizer.step()
         elif not bad:
             optimizer.step()

@@ -3,11 +3,12 @@
     STORE/header.json   fingerprint (field → value), number of views, record shape, dtype, and a note where one was made
     STORE/ids.npy       int64 [n], ascending
     STORE/values.npy    [n, num_views, *record]
-    STORE/written.npy   bool [n, num_views], while the store is being filled under STORE.partial
+    STORE/sums.npy      uint32 [n, num_views], each record's CRC-32, 0 where there is none, while it is filled as STORE.partial
     STORE/claims        by which processes that fill the store together hold their parts (sharing.py)
 
-A store is filled under another name and renamed when it is whole, so an opened store is never a part. A record's flag is
-set after its values are on disk; after an interruption only records without a flag are computed again.
+A store is filled under another name and renamed when it is whole, so an opened store is never a part. After an interruption
+only records that do not have their sum are computed again: so the order in which pages reach the disk does not count, and
+nobody waits for the disk before the store is whole.
 """
 
 import fcntl
@@ -15,16 +16,18 @@ import json
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Bool
 from numpy.typing import DTypeLike
 
 from picturebook.errors import StoreError
-from picturebook.stores.sharing import Claim, Share, chunks_of, refuse_claimed, whole_chunks
+from picturebook.stores.sharing import Claim, Share, chunks_of, own_chunks, refuse_claimed, whole_chunks
 from picturebook.writing import NPY_ERRORS, npy, write_atomically, write_json
 
 Fingerprint = Mapping[str, str]
@@ -108,7 +111,7 @@ class PackedWriter:
         self._partial = partial
         self._ids = np.array(_mapped(partial / "ids.npy", "r"))
         self._values = _mapped(partial / "values.npy", "r+")
-        self._written = _mapped(partial / "written.npy", "r+")
+        self._sums = _mapped(partial / "sums.npy", "r+")
         self._chunks: range | None = None
         self._claim: Claim | None = None
 
@@ -131,7 +134,7 @@ class PackedWriter:
         shape = (len(ids), num_views, *record)
         write_atomically(partial / "ids.npy", npy(np.sort(ids)))
         _reserve(partial / "values.npy", np.dtype(dtype), shape)
-        _reserve(partial / "written.npy", np.dtype(np.bool_), shape[:2])
+        _reserve(partial / "sums.npy", np.dtype(np.uint32), shape[:2])
         # The header comes last: with it, the folder is known to be whole enough to be taken up again.
         write_json(partial / "header.json", header)
         return cls(folder, partial)
@@ -142,7 +145,7 @@ class PackedWriter:
         Raises:
             StoreError: another process holds some of it.
         """
-        self._chunks = chunks_of(self._written.size, share)
+        self._chunks = chunks_of(self._sums.size, share)
         self._claim = Claim(self._partial, self._chunks)
 
     def missing(self, *beside: "PackedWriter") -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +153,8 @@ class PackedWriter:
 
         Where a part was taken it is of this part alone, in whole chunks: CHUNK records at a time are those of one chunk.
         """
-        gaps = ~np.logical_and.reduce([writer._written.T for writer in (self, *beside)])
+        ours = own_chunks(self._sums.T.shape, self._chunks)
+        gaps = ~np.logical_and.reduce([writer._whole(ours) for writer in (self, *beside)])
         views, rows = np.nonzero(gaps if self._chunks is None else whole_chunks(gaps, self._chunks))
         return self._ids[rows], views.astype(np.int64)
 
@@ -165,8 +169,14 @@ class PackedWriter:
             stored = values.astype(self._values.dtype)
         self.refuse_not_finite(stored)
         self._values[rows, views] = stored
-        self._values.flush()
-        self._written[rows, views] = True
+        self._sums[rows, views] = [_sum(record) for record in stored]
+
+    def _whole(self, ours: Bool[np.ndarray, "views samples"]) -> Bool[np.ndarray, "views samples"]:
+        """Which records are there; those of `ours` are read, and one that does not have its sum is none."""
+        for view, row in np.argwhere(ours & (self._sums.T != 0)):
+            if _sum(self._values[row, view]) != self._sums[row, view]:
+                self._sums[row, view] = 0
+        return np.asarray(self._sums.T != 0)
 
     def refuse_not_finite(self, values: np.ndarray) -> None:
         """Refuse records in the store's precision that are no numbers.
@@ -184,8 +194,8 @@ class PackedWriter:
 
     def finish(self, *, note: str | None = None) -> None:
         """Give the store its name; every record must be there. A `note` about what it holds goes into its header."""
-        if not self._written.all():
-            raise StoreError(f"{self.folder} is incomplete: {int((~self._written).sum())} records are missing.")
+        if not self._sums.all():
+            raise StoreError(f"{self.folder} is incomplete: {int((self._sums == 0).sum())} records are missing.")
         self._values.flush()
         if note is not None:
             write_json(self._partial / "header.json", read_header(self._partial) | {"note": note})
@@ -193,7 +203,7 @@ class PackedWriter:
         if self._claim is not None:
             self._claim.release()
         (self.folder / "claims").unlink(missing_ok=True)
-        (self.folder / "written.npy").unlink()  # not before: a part without it is one that lost it
+        (self.folder / "sums.npy").unlink()  # not before: a part without it is one that lost it
 
 
 def _begun(folder: Path, partial: Path, header: dict[str, Any]) -> PackedWriter | None:
@@ -204,6 +214,11 @@ def _begun(folder: Path, partial: Path, header: dict[str, Any]) -> PackedWriter 
         return PackedWriter(folder, partial) if found == header else None
     except (StoreError, *NPY_ERRORS):
         return None
+
+
+def _sum(record: np.ndarray) -> int:
+    """CRC-32 of a record's bytes; never 0, which stands for no record."""
+    return zlib.crc32(record.tobytes()) or 1
 
 
 def _mapped(path: Path, mode: Literal["r", "r+"]) -> np.memmap[Any, Any]:

@@ -28,6 +28,13 @@ def chunks_of(num_records: int, share: Share) -> range:
     return range(first, first + each + (rank < more))
 
 
+def own_chunks(shape: tuple[int, ...], chunks: range | None) -> Bool[np.ndarray, "views samples"]:
+    """Every record of those chunks; of the whole store where there are none."""
+    inside = np.zeros(shape, dtype=bool)
+    inside.reshape(-1)[slice(None) if chunks is None else slice(chunks.start * CHUNK, chunks.stop * CHUNK)] = True
+    return inside
+
+
 def whole_chunks(gaps: Bool[np.ndarray, "views samples"], chunks: range) -> Bool[np.ndarray, "views samples"]:
     """Every record of those chunks that have a gap. Chunks go through the samples view after view."""
     num = -(-gaps.size // CHUNK)
