@@ -100,6 +100,11 @@ def test_more_draws_than_fit_at_once_are_the_same_as_in_one_piece(monkeypatch: p
     assert bootstrap_interval(values, num=101) == whole
 
 
+def test_one_draw_is_an_interval_of_one_point() -> None:
+    interval = bootstrap_interval([0.0, 0.5, 1.0], num=1)
+    assert interval.low == interval.high
+
+
 def test_equal_values_have_an_interval_without_width() -> None:
     assert bootstrap_interval([1.0] * 20) == Interval(1.0, 1.0, 1.0)
 

@@ -88,7 +88,7 @@ def main() -> None:
     if unknown := set(asked.rows) - ROWS.keys():
         parser.error(f"there is no row {', '.join(sorted(unknown))}: there are {', '.join(ROWS)}")
     refuse_busy(anyway=asked.busy or asked.quick)
-    plan = Plan(1, 2, asked.clock, quick=True) if asked.quick else Plan(clock=asked.clock)
+    plan = Plan(1, 2, 0.0, asked.clock, quick=True) if asked.quick else Plan(clock=asked.clock)
     for name in asked.rows or ROWS:
         if asked.missing and _commit_of(name) == commit():
             continue

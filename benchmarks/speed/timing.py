@@ -48,6 +48,9 @@ class Plan:
 
     rounds: int = 5
     steps: int = 8
+    """Turns of a round, at least."""
+    seconds: float = 10.0
+    """Of a round, at least: short steps need more turns to be told apart from what else a machine does."""
     clock: Clock = "wall"
     quick: bool = False
 
@@ -68,7 +71,7 @@ def compare(ours: Callable[[], object], bare: Callable[[], object], plan: Plan) 
     ratios, seconds = [], []
     for _ in range(plan.rounds):
         times: tuple[list[float], list[float]] = ([], [])
-        for _ in range(plan.steps):
+        while len(times[0]) < plan.steps or sum(map(sum, times)) < plan.seconds:
             for work, found in zip((ours, bare), times, strict=True):
                 start = plan.now()
                 work()
