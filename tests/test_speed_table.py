@@ -30,7 +30,10 @@ def row(what: str, ratio: float | None, target: str) -> dict[str, object]:
 def test_rows_of_both_folders_are_merged_and_misses_are_named(table: ModuleType, tmp_path: Path) -> None:
     write_json(tmp_path / "RESULTS" / "stored.json", row("a step", 1.1, "≤ 1.05"))
     write_json(tmp_path / "RESULTS" / "gpu.json", row("a GPU's share", None, "≥ 0.9"))
-    write_json(tmp_path / "PEERS" / "peer.json", [row("over a peer", 3.6, "≥ 3.5"), row("over another", 1.9, "≥ 2")])
+    write_json(tmp_path / "PEERS" / "case-peer-best.json", row("over a peer", 3.6, "≥ 3.5"))
+    write_json(tmp_path / "PEERS" / "case-slow-best.json", row("over another", 1.9, "≥ 2"))
+    speeds = {"picturebook bare": [2.0, 4.0, 9.0], "peer best": [1.0], "slow best": [2.0]}
+    write_json(tmp_path / "rates.json", {"cases": {"case": {"images_per_second": speeds}}})
     table.main()
     rows = json.loads((tmp_path / "DOCS" / "speed.json").read_text(encoding="utf-8"))
     assert [list(one) for one in rows] == [["what", "ratio", "target", "low", "high", "runs", "device", "commit"]] * 4
@@ -38,7 +41,10 @@ def test_rows_of_both_folders_are_merged_and_misses_are_named(table: ModuleType,
     assert "| a step | 1.100 | ≤ 1.05 | 1.100 to 1.100 | 3 | CPU, 2 threads | abc1234 |" in page
     assert "| a GPU's share | not measured | ≥ 0.9 |" in page
     assert "- a step: 1.100 against ≤ 1.05, 4.8% past it." in page
-    assert "- over another: 1.900 against ≥ 2, 5.0% past it." in page
+    assert (
+        "- over another: 1.900 against ≥ 2, 5.0% past it. picturebook's own supervised training, without any teacher, is 2.00"
+        in page
+    )
     assert "- over a peer" not in page
 
 

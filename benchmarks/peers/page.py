@@ -41,8 +41,8 @@ def _case_table(title: str, case: dict[str, Any]) -> str:
     step, label = statistics.median(ours), case["labelling"]
     some, every = (1 / (1 / step + share / label) for share in (0.25, 1.0))
     lines.append(
-        f"\nLabelling, once a stored view: {label:.0f} images/s. Counted in, picturebook's rate is {some:.0f} with a view for "
-        f"every four epochs and {every:.0f} with a view an epoch.\n"
+        f"\nLabelling, once a stored view, while another contestant started on the same cores: {label:.0f} images/s. Counted "
+        f"in, picturebook's rate is {some:.0f} with a view for every four epochs and {every:.0f} with a view an epoch.\n"
     )
     return "\n".join(lines)
 

@@ -16,7 +16,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
 Clock = Literal["wall", "cpu"]
-_LOOKED_AT = (".", ":!benchmarks/*/results", ":!benchmarks/speed/top_k.json", ":!docs")
+_LOOKED_AT = (".", ":!benchmarks/*/results/*", ":!benchmarks/*/*.json", ":!docs")
 """Files that what is measured goes by."""
 BUSY = 0.5
 """Load average a core from which a machine counts as busy."""
