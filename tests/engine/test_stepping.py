@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -36,13 +37,16 @@ BFLOAT16_OVERFLOW = float(torch.tensor(3e38, dtype=torch.bfloat16) * 10)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, BFLOAT16_OVERFLOW])
 def test_a_step_that_is_not_finite_stops_the_training_with_its_samples_and_changes_nothing(tmp_path: Path, value: float) -> None:
     objective = Fragile(6, value=value)
-    expected = r"Stage line: loss or gradient of step 6 is not finite \(samples 6, 7, 8, 9, …\)\. That step changed nothing"
+    named = r"\(samples 6, 7, 8, 9, …: all of them are in .*nonfinite-0\.json\)"
+    expected = rf"Stage line: loss or gradient of step 6 is not finite {named}\. That step changed nothing"
     with pytest.raises(TrainingError, match=expected):
         run(tmp_path, training(objective))
     assert all(math.isfinite(value) for value in weights(objective))
     states = sorted(path.name for path in (tmp_path / "stages" / "line").glob("state-*"))
     assert states == ["state-000000004", "state-000000007"]
     assert [line["step"] for line in RunFolder(tmp_path).read_metrics()] == [4]
+    told = json.loads((tmp_path / "stages" / "line" / "nonfinite-0.json").read_text(encoding="utf-8"))
+    assert told == {"step": 6, "ids": [6, 7, 8, 9]}
 
 
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])

@@ -74,7 +74,7 @@ def _take_steps(stepper: Stepper, log: EpochLog, folder: Path, sigterm_came: Cal
         training.progress(state.step, training.batches.num_steps)
         epoch_ends = ends_epoch(state.step, training.batches)
         if epoch_ends or stepper.knows_at_once:
-            stepper.refuse_too_many_left_out(save)
+            stepper.refuse_too_many_left_out(save, folder)
         if epoch_ends:
             log.write(state)
             save()

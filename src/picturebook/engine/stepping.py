@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +14,11 @@ from picturebook.engine.checkpoints import State
 from picturebook.engine.optimization import set_step
 from picturebook.engine.training import Training
 from picturebook.errors import TrainingError
+from picturebook.runs import write_json
 from picturebook.types import Batch
 
+_NAMED = 4
+"""Ids in a sentence; a batch has many, of up to 20 digits."""
 _AVERAGE_WARMUP = 10
 """Steps around which a running average begins to look further back than it is old."""
 
@@ -59,11 +63,12 @@ class Stepper:
         self.state.step = step + 1
         return _unless(bad, total), {name: _unless(bad, value) for name, value in terms.items()}, batches.size(step)
 
-    def refuse_too_many_left_out(self, save: Callable[[], None]) -> None:
+    def refuse_too_many_left_out(self, save: Callable[[], None], folder: Path) -> None:
         """Stop where more steps were not finite than may be.
 
         Raises:
-            TrainingError: there were; it names the last of them and its samples.
+            TrainingError: there were; it names the last of them and its first samples. All of a process's are in
+                nonfinite-PROCESS.json in `folder`.
         """
         if not self._left_out:
             return
@@ -74,11 +79,14 @@ class Stepper:
             return
         save()
         step, name = left_out[-1], self.training.name
-        ids = ", ".join(str(number) for number in self.training.batches.at(step).ids[:8].tolist())
+        ids = self.training.batches.at(step).ids.tolist()
+        file = folder / f"nonfinite-{self.accelerator.process_index}.json"
+        write_json(file, {"step": step, "ids": ids})
+        some = ", ".join(map(str, ids[:_NAMED]))
         raise TrainingError(
-            f"Stage {name}: loss or gradient of step {step} is not finite (samples {ids}, …). That step changed nothing, and the "
-            f"state is saved. Lower that stage's learning_rate, train with precision = 'fp32', or leave such steps out "
-            "(nonfinite_steps)."
+            f"Stage {name}: loss or gradient of step {step} is not finite (samples {some}, …: all of them are in {file}). That "
+            f"step changed nothing, and the state is saved. Lower that stage's learning_rate, train with precision = 'fp32', or "
+            "leave such steps out (nonfinite_steps)."
         )
 
     def _differentiate(self, batch: Batch, share: float) -> tuple[Tensor, dict[str, Tensor]]:
