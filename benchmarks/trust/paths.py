@@ -21,6 +21,8 @@ def keep(name: str, found: dict[str, Any]) -> None:
 
 
 def commit() -> str:
-    """The checkout's commit, with "-dirty" where files differ from it."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    """The checkout's commit, with "-dirty" where files differ from it but for results and docs."""
+    git = ["git", "-C", str(ROOT)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    looked_at = (".", ":!benchmarks/*/results/*", ":!benchmarks/*/*.json", ":!docs")
+    return head + "-dirty" * subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *looked_at], check=False).returncode
