@@ -34,7 +34,11 @@ def test_a_run_with_words_has_every_part(finished_run: Runs, toy_cache: Path) ->
     assert len(report.words) > 0
     assert "reads a token of its own" in report.activation_note  # this student is a ViT with a class token
     assert report.audit.headline.startswith(("PASS", "WARN", "FAIL"))
-    assert "Student and teacher say the same" in report.agreement
+    (teacher,) = (name for name in stored if "agreement" in stored[name]["test"])
+    stated = stored[teacher]["test"]
+    assert report.agreement.startswith(f"The student says what the {teacher} says of ")
+    assert f"of the {stated['num']} test pictures." in report.agreement
+    assert 0 <= stated["agreement"] <= 1
     assert sum(pair.count for pair in report.pairs) == round((1 - report.arms[0].accuracy) * report.arms[0].num_test)
     assert all(len(pair.pictures) == min(pair.count, 3) for pair in report.pairs)
     assert {curve.name for curve in report.curves_loss} >= {"student", "teacher's head"}

@@ -9,7 +9,7 @@ from toy_study import CLASSES, Pretending, plan, study
 
 from picturebook.calibration import fit_temperature
 from picturebook.report.study_content import StudyDetails
-from picturebook.runs import npz, write_json
+from picturebook.runs import npz, read_json, write_json
 from picturebook.study.analysis import gather
 from picturebook.study.cells import Cell, Plan
 from picturebook.study.details import study_details
@@ -123,3 +123,15 @@ def test_without_a_finished_run_there_is_nothing(tmp_path: Path) -> None:
     ours = plan(study(tmp_path, arms=ARMS))
     failed = {cell.folder: "it broke" for cell in ours.cells()}
     assert study_details(ours, gather(ours, failed)) == StudyDetails()
+
+
+def test_teachers_are_means_over_seeds_and_arms_without_one_have_no_row(tmp_path: Path) -> None:
+    ours = finished(tmp_path)
+    for seed in (0, 1):
+        results = ours.cell("b", seed).run.results
+        stored = read_json(results)
+        stored["models"]["teacher"] = {"test": {"accuracy": 0.5 + 0.2 * seed, "agreement": 0.8 - 0.1 * seed}}
+        write_json(results, stored)
+    (row,) = details(ours).teachers
+    assert (row.arm, row.name) == ("b", "teacher")
+    assert (row.accuracy, row.agreement) == (pytest.approx(60), pytest.approx(75))

@@ -80,6 +80,7 @@ def _arm(name: str, right: np.ndarray, groups: np.ndarray) -> Arm:
             ece=1.0,
             seconds={},
             validations=[],
+            teachers={},
             audit=None,
             reasons=(),
             commit="",

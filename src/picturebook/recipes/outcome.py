@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from picturebook.calibration import fit_temperature
-from picturebook.evaluate import Model, evaluate_rows, evaluate_with_timm, groups_of, row_logits, student_logits
-from picturebook.metrics import Evaluation
+from picturebook.evaluate import Model, evaluate_with_timm, groups_of, row_logits, student_logits
+from picturebook.metrics import evaluate_logits
 from picturebook.models.artefact import save_student, write_temperature
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.recipes.stages import Stages
@@ -29,7 +30,8 @@ def finish(
     """Save the student, evaluate it and its teachers on validation and test rows, calibrate it on the former, close the run.
 
     `teachers` are named by what they may know ("teacher", "teacher with captions", "privileged teacher", …); the names go
-    beside their numbers wherever these are shown. `measured` is what a recipe found out besides, for the results.
+    beside their numbers wherever these are shown, and with them how often the student's likeliest class is theirs.
+    `measured` is what a recipe found out besides, for the results.
     """
     if stages.accelerator.is_main_process:
         folder = stages.folder
@@ -37,8 +39,7 @@ def finish(
         write_atomically(folder.train_ids, npy(stages.pictures.ids[stages.train_rows]))
         save_student(student, folder.student, label_names=stages.pictures.classes, canvas_size=stages.options.data.canvas_size)
         with stages.timed("evaluate"):
-            models = _evaluate(stages, student, teachers or {})
-            predictions = _predictions(stages, student)
+            models, predictions = _evaluate(stages, student, teachers or {})
             write_atomically(folder.predictions, npz(predictions))
         if "val_logits" in predictions:
             write_temperature(folder.student, fit_temperature(predictions["val_logits"], predictions["val_labels"]))
@@ -55,54 +56,38 @@ def finish(
     stages.accelerator.wait_for_everyone()
 
 
-def _evaluate(stages: Stages, student: ImageEncoder, teachers: dict[str, Model]) -> dict[str, dict[str, Any]]:
-    models = {"student": student_logits(student.eval()), **teachers}
+def _evaluate(
+    stages: Stages, student: ImageEncoder, teachers: dict[str, Model]
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    """Numbers by model and split, and the student's logits, on labelled val and test pictures."""
+    models, pictures = {"student": student_logits(student.eval()), **teachers}, stages.pictures
     results: dict[str, dict[str, Any]] = {}
-    for split in ("val", "test"):
-        rows = stages.pictures.rows[split]
-        if not (stages.pictures.labels[rows] != UNLABELLED).any():
-            continue
-        for name, model in models.items():
-            with stages.reporter.stage(f"evaluating {name} on {split}") as progress:
-                evaluation = _evaluate_rows(stages, model, rows, progress)
-            results.setdefault(name, {})[split] = evaluation.to_dict()
-        with stages.reporter.stage(f"evaluating through timm on {split}") as progress:
-            timm_evaluation = evaluate_with_timm(stages.folder.student, stages.pictures, rows, progress=progress)
-        results.setdefault("student through timm's transform", {})[split] = timm_evaluation.to_dict()
-    return results
-
-
-def _predictions(stages: Stages, student: ImageEncoder) -> dict[str, np.ndarray]:
-    """The student's logits on labelled val and test pictures."""
-    pictures = stages.pictures
-    arrays: dict[str, np.ndarray] = {}
+    predictions: dict[str, np.ndarray] = {}
     for split in ("val", "test"):
         rows = pictures.rows[split]
         rows = rows[pictures.labels[rows] != UNLABELLED]
         if not len(rows):
             continue
-        with stages.reporter.stage(f"writing predictions on {split}") as progress:
-            logits = row_logits(
-                student_logits(student.eval()),
-                pictures,
-                rows,
-                image_size=stages.options.student.image_size,
-                device=stages.device,
-                progress=progress,
-            )
-        arrays |= {
-            f"{split}_ids": pictures.ids[rows],
-            f"{split}_labels": pictures.labels[rows],
-            f"{split}_logits": logits.numpy(),
-        }
-        if (groups := groups_of(pictures, rows)) is not None:
-            arrays[f"{split}_groups"] = np.asarray(groups)
-    return arrays
+        labels, groups = pictures.labels[rows], groups_of(pictures, rows)
+        logits = {name: _logits(stages, model, rows, f"evaluating {name} on {split}") for name, model in models.items()}
+        for name, said in logits.items():
+            numbers = evaluate_logits(said, torch.from_numpy(labels), groups=groups).to_dict()
+            if name in teachers:
+                numbers["agreement"] = float((said.argmax(dim=1) == logits["student"].argmax(dim=1)).double().mean())
+            results.setdefault(name, {})[split] = numbers
+        with stages.reporter.stage(f"evaluating through timm on {split}") as progress:
+            timm_evaluation = evaluate_with_timm(stages.folder.student, pictures, rows, progress=progress)
+        results.setdefault("student through timm's transform", {})[split] = timm_evaluation.to_dict()
+        kept = {"ids": pictures.ids[rows], "labels": labels, "logits": logits["student"].numpy()}
+        kept |= {} if groups is None else {"groups": np.asarray(groups)}
+        predictions |= {f"{split}_{name}": values for name, values in kept.items()}
+    return results, predictions
 
 
-def _evaluate_rows(stages: Stages, model: Model, rows: np.ndarray, progress: Any) -> Evaluation:
+def _logits(stages: Stages, model: Model, rows: np.ndarray, stage: str) -> Tensor:
     size = stages.options.student.image_size
-    return evaluate_rows(model, stages.pictures, rows, image_size=size, device=stages.device, progress=progress)
+    with stages.reporter.stage(stage) as progress:
+        return row_logits(model, stages.pictures, rows, image_size=size, device=stages.device, progress=progress)
 
 
 def _provenance(stages: Stages, student: ImageEncoder) -> dict[str, Any]:

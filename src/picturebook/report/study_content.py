@@ -175,6 +175,17 @@ class RunPage:
 
 
 @dataclass(frozen=True, slots=True)
+class TeacherRow:
+    """A teacher of an arm; means over seeds, in percent of the test pictures."""
+
+    arm: str
+    name: str
+    accuracy: float
+    agreement: float
+    """How often the student's likeliest class is the teacher's."""
+
+
+@dataclass(frozen=True, slots=True)
 class StudyDetails:
     """What lies behind the means: by epoch, by class, by certainty. Parts that are empty are left out."""
 
@@ -188,6 +199,7 @@ class StudyDetails:
     """Arms with a finished run."""
     mistakes: tuple[Mistake, ...] = ()
     calibrations: tuple[ArmCalibration, ...] = ()
+    teachers: tuple[TeacherRow, ...] = ()
     audits: tuple[ArmAudit, ...] = ()
     pages: tuple[RunPage, ...] = ()
 

@@ -27,7 +27,6 @@ _NO_ANSWERS = (
     "This run keeps no answers picture by picture (predictions.npz), so intervals of classes, certainty and pictures are not "
     "shown: train it again."
 )
-_NO_AGREEMENT = "How often the student agrees with its teacher is not shown: a run keeps the student's answers alone."
 _STAGES = {"encoder": "teacher's image encoder", "head": "teacher's head"}
 _METHODS = {
     "align": "The network learnt pictures with their noisy texts first",
@@ -116,7 +115,7 @@ def collect(run: RunFiles, baseline: RunFiles | None, *, cache: Path, reporter: 
         words_note=words.note,
         activation=looks.shown,
         activation_note=looks.note,
-        agreement=words.agreement or (_NO_AGREEMENT if any("teacher" in name for name in run.results["models"]) else ""),
+        agreement=_agreement(run),
         audit=None if audit is None else AuditTable(headline(audit), audit.reasons, COLUMNS, tuple(summary_rows(audit))),
         setting=_setting(run),
         cost=tuple((stage, float(seconds)) for stage, seconds in run.results["seconds"].items()),
@@ -186,6 +185,17 @@ def _arms(run: RunFiles, audit: Audit | None) -> tuple[Arm, ...]:
         measured = {key: float(numbers[key]) for key in ("accuracy", "low", "high", "nll", "ece")}
         arms.append(Arm(name, label, **measured, seconds=float("nan"), num_test=numbers["num"], note=note))
     return tuple(sorted(arms, key=lambda arm: arm.name != "student"))
+
+
+def _agreement(run: RunFiles) -> str:
+    """How often student and teachers say the same; nothing for a run that has none, or is older than this number."""
+    asked = {name: splits.get(run.split, {}) for name, splits in run.results["models"].items()}
+    return " ".join(
+        f"The student says what the {name} says of {percent(numbers['agreement'])} of the {numbers['num']:,} {SPLITS[run.split]} "
+        "pictures."
+        for name, numbers in asked.items()
+        if "agreement" in numbers
+    )
 
 
 def _warnings(run: RunFiles, baseline: RunFiles | None, audit: Audit | None, changed: str) -> tuple[str, ...]:

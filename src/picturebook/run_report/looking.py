@@ -38,8 +38,6 @@ class Gallery:
 
     shown: tuple[Attention, ...] = ()
     note: str = ""
-    agreement: str = ""
-    """How often student and teacher agree on the asked pictures."""
 
 
 def open_pictures(run: RunFiles, cache: Path, reporter: Reporter) -> tuple[Pictures | None, str]:
@@ -105,13 +103,7 @@ def where_words_look(run: RunFiles, pictures: Pictures, *, cache: Path) -> Galle
             " These words were made from the labels (privileged), so where they look may tell more of the label than of the "
             "picture."
         )
-    agree = float((said == answers.logits[asked].argmax(axis=1)).mean())
-    return Gallery(
-        tuple(_attention(pictures, looked[place]) for place in chosen),
-        note,
-        f"Student and teacher say the same of {100 * agree:.0f} % of the {len(asked)} {SPLITS[run.split]} "
-        "pictures about which both were asked here.",
-    )
+    return Gallery(tuple(_attention(pictures, looked[place]) for place in chosen), note)
 
 
 def where_the_student_looks(run: RunFiles, pictures: Pictures) -> Gallery:

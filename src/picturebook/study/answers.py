@@ -1,7 +1,8 @@
 """What a finished cell answered: the test pictures that its student named rightly, and the numbers beside."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -26,6 +27,8 @@ class Answers:
     """By stage."""
     validations: list[list[float]]
     """[epoch, accuracy in [0, 1]] on validation pictures."""
+    teachers: dict[str, tuple[float, float]]
+    """Each teacher's accuracy, and how often the student's likeliest class is its, in points, 0 to 100."""
     audit: str | None
     """The teacher's verdict, where there was an audit."""
     reasons: tuple[str, ...]
@@ -68,10 +71,16 @@ def read_answers(cell: Cell) -> Answers:
         ece=100.0 * test["ece"],
         seconds=record.seconds,
         validations=record.validations,
+        teachers=_teachers(record.models),
         audit=audit.get("verdict"),
         reasons=tuple(audit.get("reasons", ())),
         commit=record.commit,
     )
+
+
+def _teachers(models: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
+    asked = {name: splits.get("test", {}) for name, splits in models.items()}
+    return {name: (100.0 * one["accuracy"], 100.0 * one["agreement"]) for name, one in asked.items() if "agreement" in one}
 
 
 def worst_verdict(verdicts: Iterable[str | None]) -> str | None:

@@ -18,6 +18,7 @@ from picturebook.report.study_content import (
     Mistake,
     RunPage,
     StudyDetails,
+    TeacherRow,
 )
 from picturebook.statistics import paired_bootstrap
 from picturebook.study.analysis import Arm
@@ -45,6 +46,7 @@ def study_details(plan: Plan, arms: Mapping[str, Arm]) -> StudyDetails:
         measured=tuple(arm.name for arm in measured),
         mistakes=_mistakes(classes, measured),
         calibrations=tuple(_calibration(arm) for arm in measured),
+        teachers=tuple(row for arm in measured for row in _teachers(arm)),
         audits=tuple(_audit(arm) for arm in measured if arm.row.audit is not None),
         pages=tuple(page for arm in measured for page in _pages(plan, arm, baseline)),
     )
@@ -125,6 +127,14 @@ def _calibration(arm: Arm) -> ArmCalibration:
         reliability(np.concatenate(calibrated), right) if len(calibrated) == len(answers) else None,
         tuple(each.temperature for each in answers if each.temperature is not None),
     )
+
+
+def _teachers(arm: Arm) -> list[TeacherRow]:
+    numbers: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for answers in arm.answers.values():
+        for name, said in answers.teachers.items():
+            numbers[name].append(said)
+    return [TeacherRow(arm.name, name, *map(mean, zip(*said, strict=True))) for name, said in numbers.items()]
 
 
 def _audit(arm: Arm) -> ArmAudit:
