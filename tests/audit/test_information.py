@@ -119,9 +119,10 @@ def slow_within_class_share(logits: np.ndarray, labels: np.ndarray) -> float:
     return part / whole
 
 
-def test_the_within_class_share_is_its_formula() -> None:
+@pytest.mark.parametrize("rare", [False, True], ids=["any", "all but one of one class"])
+def test_the_within_class_share_is_its_formula(rare: bool) -> None:
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, K, N)
+    labels = np.r_[np.zeros(N - 1, np.int64), 1] if rare else rng.integers(0, K, N)
     logits = rng.normal(size=(K, K))[labels] + 0.7 * rng.normal(size=(N, K))
     share = within_class_share(torch.tensor(logits), labels)
     assert share.value() == pytest.approx(slow_within_class_share(logits, labels))

@@ -43,6 +43,10 @@ def test_one_class_only_leaves_swaps_and_wrong_words_out() -> None:
     for id_ in ("R3", "R6a", "R6b", "L"):
         assert audit[id_].value is None
         assert "one class" in audit[id_].note
+    assert [audit[id_].name for id_ in ("R6a", "R6b")] == [
+        "words of another class: still right",
+        "words of another class: followed",
+    ]
     assert summary_rows(audit)
 
 

@@ -137,6 +137,21 @@ def test_impossible_options_are_refused_by_name(name: str, value: object) -> Non
         MultiCropOptions.model_validate({name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("global_scale", (0.3, 1.0)),
+        ("local_scale", (0.1, 0.1)),
+        ("crop_ratio", (0.5, 2.0)),
+        ("blur", (0.0, 0.5, 1.0)),
+        ("blur_sigma", (0.2, 10.0)),
+        ("solarise", (1.0, 0.0, 0.3)),
+    ],
+)
+def test_possible_options_are_taken(name: str, value: tuple[float, ...]) -> None:
+    assert getattr(MultiCropOptions.model_validate({name: list(value)}), name) == value
+
+
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in MultiCropOptions.model_fields.values())
     assert MultiCropOptions.model_validate(MultiCropOptions().model_dump(mode="json")) == MultiCropOptions()

@@ -199,6 +199,15 @@ def test_blur_is_drawn_between_its_sigmas() -> None:
     torch.testing.assert_close(images.sum(dim=(2, 3)), torch.ones(400, 3), atol=1e-4, rtol=0)
 
 
+def test_posterising_keeps_four_to_seven_bits() -> None:
+    values = torch.arange(0, 256, 4, dtype=torch.uint8)
+    canvases = values[None, None, :, None].expand(200, 64, 64, 3).contiguous()
+    ids, options = np.arange(200), ViewOptions(**{**STILL.model_dump(), "posterise": 1.0})
+    images = training_views(canvases, np.full((200, 2), 64), ids, ids * 0, seed=0, image_size=64, options=options)
+    steps = {round(255 * image.unique().diff().min().item()) for image in images}
+    assert steps == {16, 8, 4}, "of 4 bits, of 5, and of 6 or 7, which these values do not tell apart"
+
+
 def test_another_stream_makes_another_view() -> None:
     canvases, ids = noise(2, 12), np.arange(2)
     first, other = (

@@ -139,6 +139,8 @@ def test_shapes_that_do_not_fit_are_refused_with_what_was_expected_and_what_came
     for of_features in (feature_regression, hint_regression):
         with pytest.raises(ValueError, match=r"teacher_features: expected .*\[2, 4\], got \[2, 3\]"):
             of_features(four, three)
+    with pytest.raises(ValueError, match=r"student_logits: expected .*got \[3\]"):
+        distillation_kl(three[0], three, temperature=1.0)
     with pytest.raises(ValueError, match=r"text_features: expected .*\[2, 4\], got \[2, 3\]"):
         contrastive_alignment(four, three, temperature=0.07)
     for of_labels in (cross_entropy, virtual_teacher_kl, lambda z, y: decoupled_distillation(z, z, y, temperature=1.0)):

@@ -45,6 +45,15 @@ def test_the_loss_is_its_formula(shape: tuple[int, int, int, int], temperatures:
     assert found.item() == pytest.approx(slow_loss(student, teacher, centre, *temperatures), rel=1e-10)
 
 
+def test_at_a_low_temperature_answers_near_the_largest_keep_their_digits() -> None:
+    """In float32, beside a prototype that is far away."""
+    logits = torch.tensor([[[0.0, 6.0, 6.0003]], [[0.0, 6.0007, 6.0]]])
+    settings = {"teacher_temperature": 0.01, "student_temperature": 0.01}
+    found = multi_crop_cross_entropy(logits, logits, centre=torch.zeros(3), **settings)
+    wide = logits.double().numpy()
+    assert found.item() == pytest.approx(slow_loss(wide, wide, np.zeros(3), 0.01, 0.01), rel=1e-6)
+
+
 def test_a_view_is_never_compared_with_itself() -> None:
     student = torch.zeros(2, 1, 2)
     teacher = torch.tensor([[[50.0, 0.0]], [[0.0, 50.0]]])
