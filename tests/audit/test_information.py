@@ -147,6 +147,14 @@ def test_two_classes_have_no_non_target_variance() -> None:
     assert within_class_share(torch.randn(10, 2), np.arange(10) % 2).value() is None
 
 
+def test_a_share_of_a_small_whole_is_a_share() -> None:
+    assert Share(np.array([0.1]), np.array([0.5])).value() == pytest.approx(0.2)
+
+
+def test_what_is_negligible_is_nothing() -> None:
+    assert probabilities(torch.tensor([[0.0, -1000.0]]), 1.0).tolist() == [[1.0, 0.0]]
+
+
 def test_where_every_whole_is_1_the_values_of_a_share_are_its_parts() -> None:
     part = np.array([0.1, 0.9, 0.4])
     assert Share(part, np.ones(3)).linearised() == pytest.approx(part)

@@ -21,6 +21,12 @@ def test_bootstrapped_tokens_are_real_ones_of_their_place_from_several_pictures(
     assert (drawn[..., 0].floor_divide(10).std(dim=1) > 0).float().mean() > 0.95
 
 
+def test_draws_are_their_generators() -> None:
+    tokens = GaussianTokens.of(some_tokens(50), seeded())
+    assert torch.equal(tokens.sample(5, seeded(7)), tokens.sample(5, seeded(7)))
+    assert not torch.equal(tokens.sample(5, seeded(7)), tokens.sample(5, seeded(8)))
+
+
 def test_gaussian_tokens_have_the_real_ones_mean_at_each_place_and_their_covariance() -> None:
     tokens = some_tokens()
     drawn = GaussianTokens.of(tokens, seeded()).sample(20_000, seeded(5))

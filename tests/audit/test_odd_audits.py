@@ -47,6 +47,7 @@ def test_one_class_only_leaves_swaps_and_wrong_words_out() -> None:
         "words of another class: still right",
         "words of another class: followed",
     ]
+    assert audit["R2"].expectation == audit["R7a"].expectation == "about R1"
     assert summary_rows(audit)
 
 
@@ -57,6 +58,7 @@ def test_two_classes_are_audited() -> None:
     assert audit.num_noise == 22_500
     assert audit.verdict == "PASS", audit.reasons
     assert audit["R11c"].value is None
+    assert audit["R14a"].note == audit["R14b"].note == "needs the words as sentences"
     assert (audit["R6a"].value, audit["R6b"].value) == (1, 0)
 
 

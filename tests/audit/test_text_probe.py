@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from picturebook.audit import AuditData, audit_teacher
-from picturebook.audit.text_probe import class_words_in_texts, text_probe
+from picturebook.audit.text_probe import _fit, _with_bias, class_words_in_texts, text_probe
 from picturebook.types import Queries
 
 K = 4
@@ -100,3 +101,12 @@ def test_the_audited_sentences_stand_in_for_training_sentences_and_missing_words
     assert audit["R13b"].unit == "bits"
     none = audit_teacher(answer, audited(), kind="unknown", temperature=1.0, num_noise=50)
     assert none["R14a"].value is None
+
+
+def test_the_probe_is_a_logistic_regression_with_a_penalty_on_all_of_it() -> None:
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)
+    ours = _fit(torch.tensor(inputs, dtype=torch.float32), torch.tensor(targets), 3, 0.05)
+    theirs = LogisticRegression(C=1 / (0.05 * 60), fit_intercept=False, tol=1e-10, max_iter=10_000)
+    theirs.fit(_with_bias(torch.tensor(inputs)).numpy(), targets)
+    np.testing.assert_allclose(ours.numpy().T, theirs.coef_, atol=1e-3)

@@ -35,6 +35,15 @@ def test_probabilities_and_shares_are_kept() -> None:
         np.testing.assert_allclose(np.quantile(shares, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.06)
 
 
+def test_pasted_squares_lie_anywhere_in_the_view_and_nowhere_else() -> None:
+    left, top, width, height = draws(0.0, 1.0).boxes.T
+    assert (width == height).all()
+    for place in (left, top):
+        assert place.min() >= 0
+        assert (place + width).max() <= 16
+        assert set(place[width == 8].tolist()) == set(range(9))
+
+
 def test_partners_come_from_their_rows_alone_each_as_likely_in_views_of_their_own() -> None:
     mixes = draws(1.0, 0.0)
     assert len(mixes.places) == NUM

@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from picturebook.data.view_geometry import box_affines, centre_boxes
-from picturebook.data.views import ViewOptions, evaluation_views, training_views
+from picturebook.data.views import ViewOptions, _erased_rectangles, evaluation_views, training_views
 
 STILL = ViewOptions(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, brightness=0.0, contrast=0.0, saturation=0.0)
 EVERYTHING = ViewOptions(rotate=30.0, shear=15.0, grey=0.3, erase=0.5)
@@ -227,6 +227,11 @@ def test_erasing_takes_between_two_and_twenty_per_cent_of_that_share_of_views() 
     assert share[share > 0].min() > 0.01
     assert share.max() < 0.23
     assert share[share > 0].mean() == pytest.approx(0.11, abs=0.02)
+
+
+def test_in_the_smallest_views_a_pixel_is_erased() -> None:
+    assert _erased_rectangles(np.zeros((1, 4)), 4)[0, 2:].min() == 1
+    assert _erased_rectangles(np.array([[0, 0.999, 0, 0]]), 4)[0, 2:].min() == 1
 
 
 def test_what_is_erased_is_up_to_three_times_as_wide_as_high_and_the_other_way_about() -> None:

@@ -67,11 +67,10 @@ def test_two_pictures_by_hand() -> None:
 def test_texts_that_differ_little_stay_two_texts_in_bf16() -> None:
     """Their cosine is .9995, which bf16 rounds to 1."""
     images, texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0316]])
-    plain = contrastive_alignment(images, texts, temperature=0.01)
+    expected = slow_contrastive(images.double().numpy(), texts.double().numpy(), 0.01)
     with torch.autocast("cpu", torch.bfloat16):
-        assert contrastive_alignment(images, texts, temperature=0.01).item() == pytest.approx(plain.item(), rel=0.01)
-    same = contrastive_alignment(images, texts[[0, 0]], temperature=0.01)
-    assert abs(plain.item() - same.item()) > 0.5
+        value = contrastive_alignment(images, texts, temperature=0.01)
+    assert value.item() == pytest.approx(expected, rel=0.01)
 
 
 def test_repeated_texts_do_not_push_pictures_off_their_own_words() -> None:
