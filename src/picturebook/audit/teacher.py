@@ -180,6 +180,7 @@ def _ask(inquiry: Inquiry, num_noise: int) -> tuple[list[Probe], Evidence]:
         follow=None if follow is None else follow.value,
         text_bits=text_bits,
         gap=None if gap is None else gap.value,
+        gap_low=None if gap is None else gap.low,
         label_blindness=data.label_blindness,
         targets_out_of_fold=data.targets_out_of_fold,
         calibrated=data.calibrated,

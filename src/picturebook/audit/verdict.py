@@ -52,11 +52,18 @@ class Evidence:
     class_words: float | None = None
     """R14b; None where it was not run."""
     controls: Mapping[str, Interval] = field(default_factory=dict)
+    gap_low: float | None = None
+    """Lower end of the gap's 95 % interval, in points; None where nothing was drawn."""
 
     @property
     def text_share(self) -> float:
         """I_text as a share of log2 K."""
         return self.text_bits / math.log2(self.num_classes)
+
+    @property
+    def gap_is_sure(self) -> bool:
+        """Whether the gap may decide: of few pictures, only where its whole interval lies at the limit or past it."""
+        return self.num >= self.num_needed or self.gap_low is None or self.gap_low >= FAIL_GAP
 
     @property
     def num_needed(self) -> int:
@@ -93,7 +100,7 @@ def _failures(evidence: Evidence) -> list[str]:
         failures.append(
             f"The words decide {evidence.text_bits:.2f} bits, {evidence.text_share:.2f} of log2 K, FAIL from {FAIL_TEXT}."
         )
-    if evidence.gap is not None and evidence.gap >= FAIL_GAP:
+    if evidence.gap is not None and evidence.gap >= FAIL_GAP and evidence.gap_is_sure:
         failures.append(f"Being told is worth {evidence.gap:.1f} points over not being told, FAIL from {FAIL_GAP:.0f}.")
     return failures
 
@@ -107,6 +114,11 @@ def _doubts(evidence: Evidence) -> list[str]:
     if evidence.follow is not None and evidence.follow > evidence.chance + PASS_FOLLOW:
         limit = evidence.chance + PASS_FOLLOW
         doubts.append(f"It follows words of another class {evidence.follow:.3f} of the time, PASS to {limit:.3f}.")
+    if evidence.gap is not None and evidence.gap >= FAIL_GAP and not evidence.gap_is_sure:
+        doubts.append(
+            f"Being told is worth {evidence.gap:.1f} points over not being told, {evidence.gap_low:.1f} at least: of so few "
+            f"pictures that is not surely {FAIL_GAP:.0f}, from which it is FAIL."
+        )
     if evidence.text_share > PASS_TEXT:
         doubts.append(f"The words decide {evidence.text_share:.3f} of log2 K, PASS to {PASS_TEXT}.")
     return doubts

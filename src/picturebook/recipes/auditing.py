@@ -98,10 +98,12 @@ def refuse_label_privileged(found: Audit, *, allowed: bool) -> None:
     """
     if found.label_privileged and not allowed:
         raise OptionError(
-            f"The audit FAILED: {found.reasons[0]} Such targets are little more than the labels. Take class texts as a bank "
-            "(teacher.head.mode = 'bank') or words written without the label; or, to study it, go on with "
-            "--resume --set teacher.allow_label_privileged=true, and run the controls "
-            f"{', '.join(found.required_controls)} (targets.control)."
+            f"The audit FAILED: {found.reasons[0]} Its words may tell the teacher the answer, and then its targets teach little "
+            "more than labels do. If whoever wrote the words did not know the classes, say so: --set text.kind=label_blind "
+            "--set out=NEW. If not, let class names ask, through which no label can come: --set text.source=classes --set "
+            "text.mask_class_words=false --set teacher.head.mode=bank --set out=NEW. To study it as it is, go on with --resume "
+            "--set teacher.allow_label_privileged=true, and run the controls "
+            f"{', '.join(found.required_controls)} (targets.control, docs/audit.md)."
         )
 
 

@@ -179,7 +179,7 @@ def _arms(run: RunFiles, audit: Audit | None) -> tuple[Arm, ...]:
         if name.startswith("teacher") and privileged and "privileged" not in name.replace("unprivileged", ""):
             label = f"privileged {name}"
         if "privileged" in label:
-            note = "its words were made from the label: no rival to what sees pictures alone"
+            note = "its words may tell it the label: no rival to what sees pictures alone"
         elif "reads captions" in name or "own words" in name:
             note = "reads each picture's own words, which a new picture has not"
         measured = {key: float(numbers[key]) for key in ("accuracy", "low", "high", "nll", "ece")}
