@@ -176,7 +176,7 @@ def _told(
     }
     return {
         "run": str(run.path),
-        "student": f"{encoder.architecture} {json.dumps(encoder.model_args)}, {encoder.image_size} px, {len(classes)} classes",
+        "student": f"{_architecture(encoder)}, {encoder.image_size} px, {len(classes)} classes",
         "student weights": weights_fingerprint(encoder),
         "accuracy": accuracies,
         "seed": provenance["seed"],
@@ -187,6 +187,11 @@ def _told(
         "epochs logged": len(run.read_metrics()),
         "files verified": run.num_checksums or "none: the run is from before there were checksums",
     }
+
+
+def _architecture(encoder: ImageEncoder) -> str:
+    arguments = f" {json.dumps(encoder.model_args)}" if encoder.model_args else ""
+    return f"{encoder.architecture}{arguments}"
 
 
 def _class_counts(pictures: Pictures) -> tuple[ClassCounts, ...]:

@@ -48,6 +48,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
 ) -> None:
     """Name what is in pictures: `picturebook predict runs/birds photos/ --format jsonl --top 3`."""
+    from picturebook.data.findings import quantity
     from picturebook.predict import choose_format, predict_files, write_predictions
     from picturebook.terminal import Terminal
 
@@ -56,7 +57,9 @@ def predict(
         raise OptionError(f"--json is --format jsonl, and --format {chosen} was said: leave one of them out.")
     with Terminal() as terminal:
         predictions = predict_files(model, images, top=top, device=device, reporter=terminal)
-    write_predictions(predictions, output_format=chosen, out=out, stream=sys.stdout)
+        write_predictions(predictions, output_format=chosen, out=out, stream=sys.stdout)
+        if out is not None:
+            terminal.say(f"{out}: {quantity(len(predictions), 'picture')}.")
 
 
 def export(
