@@ -55,7 +55,10 @@ def test_a_missing_file_name_column_names_the_columns_there_are(tmp_path: Path) 
 
 def test_two_rows_for_one_file_are_refused_with_both_lines(tmp_path: Path) -> None:
     message = refusal(tmp_path, "metadata.csv", "file_name,label\na.png,x\nb.png,x\n./a.png,y\n")
-    assert "two rows for a.png (line 2 and line 4)" in message
+    assert "two rows for a.png (line 2 and line 4): names start at the table's folder, as in bird/001.jpg." in message
+    (tmp_path / "a.png").touch()
+    message = refusal(tmp_path, "metadata.csv", "file_name,label\na.png,x\nb.png,x\n./a.png,y\n")
+    assert "two rows for a.png (line 2 and line 4): keep one." in message
 
 
 def test_an_invalid_json_line_is_named(tmp_path: Path) -> None:

@@ -55,9 +55,11 @@ def read_metadata(path: Path, *, file_name: str, prefix: str = "") -> Metadata:
     rows: dict[str, dict[str, str]] = {}
     lines: dict[str, str] = {}
     for line, record in records:
-        name = posixpath.join(prefix, inside(record.get(file_name, ""), f"{path}, {line}"))
+        own = inside(record.get(file_name, ""), f"{path}, {line}")
+        name = posixpath.join(prefix, own)
         if name in rows:
-            raise DataError(f"{path} has two rows for {name} ({lines[name]} and {line}): keep one.")
+            hint = "keep one" if (path.parent / own).is_file() else "names start at the table's folder, as in bird/001.jpg"
+            raise DataError(f"{path} has two rows for {name} ({lines[name]} and {line}): {hint}.")
         rows[name], lines[name] = record, line
     return Metadata(path.name, columns, rows)
 
