@@ -81,6 +81,7 @@ class Stepper:
         step, name = left_out[-1], self.training.name
         ids = self.training.batches.at(step).ids.tolist()
         file = folder / f"nonfinite-{self.accelerator.process_index}.json"
+        folder.mkdir(parents=True, exist_ok=True)  # the first process alone saves, and another may be here before it
         write_json(file, {"step": step, "ids": ids})
         some = ", ".join(map(str, ids[:_NAMED]))
         raise TrainingError(
