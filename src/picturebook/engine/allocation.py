@@ -13,9 +13,10 @@ _CHOSEN_BY_USER = ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_
 def keep_freed_memory() -> bool:
     """Let this process keep what its tensors leave free, for the next step's; say whether it does.
 
-    By default glibc gives large blocks back to the system, which hands them out again page by page, each cleared: a
-    ResNet-18 step on a CPU spent an eighth of its time there (docs/log.md). The peak stays what it was; memory below the peak is not given back
-    before the process ends. Nothing is done under another C library, or where the environment already says what malloc shall do.
+    By default glibc gives large blocks back to the system, which hands them out again page by page, each cleared: a ResNet-18
+    step on a CPU spent an eighth of its time there (docs/log.md). The peak stays what it was; memory below the peak is not given
+    back before the process ends. Nothing is done under another C library, or where the environment already says what malloc
+    shall do.
     """
     if any(name in os.environ for name in _CHOSEN_BY_USER):
         return False
