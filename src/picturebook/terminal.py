@@ -75,8 +75,8 @@ class Terminal:
             self._console.print(f"{name}: done")
 
     def say(self, sentence: str) -> None:
-        """One remark, above the bars."""
-        self._console.print(sentence)
+        """One remark, above the bars; in a file or a pipe on one line, so that paths in it stay whole."""
+        self._console.print(sentence, soft_wrap=not self._console.is_terminal)
 
     def show(self, renderable: RenderableType) -> None:
         """The result, on stdout; of several processes the first one shows it."""

@@ -116,7 +116,7 @@ def test_names_of_any_bytes_are_written_as_utf8(
         pytest.skip("this file system takes UTF-8 names alone")
     out = tmp_path / f"out.{output_format}"
     answer = picturebook("predict", picturebook.exported, photos / NOT_UTF8, photos / "a.png", "--out", out)
-    assert (answer.code, answer.err) == (0, "predicting: done\n")
+    assert (answer.code, answer.err) == (0, f"predicting: done\n{out}: 2 pictures.\n")
     if output_format == "csv":
         found = [row["file_name"] for row in csv.DictReader(io.StringIO(out.read_text(encoding="utf-8")))]
     elif output_format == "jsonl":
