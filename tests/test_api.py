@@ -1,4 +1,5 @@
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -278,12 +279,20 @@ def test_distil_gives_the_student_of_an_image_only_teacher_and_keeps_its_run(toy
 
 
 def test_distil_with_a_column_of_words_takes_a_teacher_that_reads_them(toy_data: Path) -> None:
-    chosen = settings_for(str(toy_data), recipe="image_text", text="caption", said={"train.epochs": 3}, reporter=Silence())
-    assert chosen["text"] == {"source": "column", "column": "caption", "kind": "unknown"}
+    chosen = settings_for(str(toy_data), recipe="image_text", text="text", said={"train.epochs": 3}, reporter=Silence())
+    assert chosen["text"] == {"source": "column", "column": "text", "kind": "unknown"}
     assert chosen["teacher"]["head"] == {"mode": "own"}
     assert chosen["train"]["epochs"] == 3
     with pytest.raises(PicturebookError, match=r"There is no column 'caption'"):
         picturebook.distil(toy_data, text="caption", settings=toy_settings(**{"teacher.text_encoder": "x"}))
+
+
+def test_distil_masks_class_words_as_init_does(toy_data: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(toy_data, tmp_path / "data")
+    table = (data / "metadata.csv").read_text()
+    (data / "metadata.csv").write_text(table.replace("a photo of one", f"a photo of {CLASSES[0]}"))
+    chosen = settings_for(str(data), recipe="image_text", text="text", said={}, reporter=Silence())
+    assert chosen["text"]["mask_class_words"]
 
 
 def test_without_out_nothing_is_left_on_disk(toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,37 @@ def test_data_come_as_json_and_nothing_else(picturebook: CommandLine) -> None:
     assert list(found["classes"]) == ["apple", "leaf", "sky"]
     assert all(sum(counts.values()) == 12 for counts in found["classes"].values())
     assert found["heights"] == found["widths"] == {"minimum": 16, "median": 16.0, "maximum": 16}
-    assert found["texts"] == {"num_rows": 36, "num_distinct": 12, "mean_words": 2.0}
+    assert found["texts"] == {"column": "text", "num_rows": 36, "num_distinct": 12, "mean_words": 2.0, "named": 0.0}
+    assert found["split"] == {"test": 0.2, "val": 0.15, "by": "stratified"}
     assert found["duplicates"] == {"num_clusters": 0, "num_pictures": 0}
     assert found["findings"] == []
 
 
 def test_the_splits_are_those_of_a_run_on_these_data(picturebook: CommandLine) -> None:
-    classes = json.loads(picturebook("inspect", picturebook.data, "--json").out)["classes"].values()
+    split = tomllib.loads((picturebook.run / "run.toml").read_text())["data"]["split"]
+    said = [word for name, value in split.items() for word in ("--set", f"split.{name}={str(value).lower()}")]
+    classes = json.loads(picturebook("inspect", picturebook.data, "--json", *said).out)["classes"].values()
     rows = read_json(picturebook.run / "provenance.json")["rows"]
     assert {split: sum(counts[split] for counts in classes) for split in rows} == rows
+
+
+def test_the_splits_are_those_that_init_would_write(picturebook: CommandLine, tmp_path: Path) -> None:
+    picturebook("init", picturebook.data, "--out", tmp_path / "RUN.toml")
+    written = tomllib.loads((tmp_path / "RUN.toml").read_text())["data"]["split"]
+    assert json.loads(picturebook("inspect", picturebook.data, "--json").out)["split"] == written
+
+
+def test_words_are_looked_for_in_the_usual_columns(picturebook: CommandLine, tmp_path: Path) -> None:
+    names = write_pictures(tmp_path)
+    write_table(tmp_path, "file_name,caption", [f"{name},{'an apple' if 'apple' in name else 'a thing'}" for name in names])
+    texts = json.loads(picturebook("inspect", tmp_path, "--json").out)["texts"]
+    assert (texts["column"], texts["num_rows"], texts["named"]) == ("caption", 36, pytest.approx(1 / 3))
+    write_table(tmp_path, "file_name,remark", [f"{name},a thing" for name in names])
+    found = json.loads(picturebook("inspect", tmp_path, "--json").out)
+    assert (found["texts"], found["no_words"]) == (
+        None,
+        "none in a column text, caption, captions, description; another: --set columns.text=NAME",
+    )
 
 
 def test_settings_of_the_data_can_be_tried(picturebook: CommandLine, tmp_path: Path) -> None:
@@ -79,7 +102,7 @@ def test_more_broken_files_than_a_run_allows_are_listed_all_the_same(picturebook
 
 def test_the_table_says_what_json_says(picturebook: CommandLine) -> None:
     answer = picturebook("inspect", picturebook.data)
-    assert answer.err == "decoding pictures: done\n"
+    assert answer.err == "decoding pictures: done\ncounting the splits: done\n"
     for words in ("pictures", "36", "apple: train", "different ones: 12", "findings"):
         assert words in answer.out
     assert "num_" not in answer.out
@@ -109,6 +132,15 @@ def test_a_run_says_what_it_holds(picturebook: CommandLine) -> None:
     table = picturebook("inspect", picturebook.run)
     assert found["student"] in table.out
     assert found["student weights"] in table.out
+
+
+def test_the_accuracy_of_a_teacher_whose_audit_failed_is_not_shown(picturebook: CommandLine, run: Path) -> None:
+    results = read_json(run / "results.json")
+    results["models"]["teacher with own words, label-privileged"] = results["models"]["student"]
+    (run / "results.json").write_text(json.dumps(results))
+    (run / "checksums.json").unlink()
+    found = json.loads(picturebook("inspect", run, "--json").out)["accuracy"]
+    assert found["teacher with own words, label-privileged, test"] == "not shown"
 
 
 def broken(path: Path, how: str) -> None:

@@ -5,8 +5,9 @@ import pytest
 from picturebook.config import parse_options
 from picturebook.errors import PicturebookError
 from picturebook.plan import Plan, StageCost, plan_run
+from picturebook.recipes.stages import Stages
 from picturebook.types import Silence
-from toy_runs import VIT, write_toy_data
+from toy_runs import VIT, Listening, write_toy_data
 
 
 def settings(root: Path, **changes: object) -> dict[str, object]:
@@ -39,6 +40,20 @@ def test_stored_targets_are_counted_for_all_views_and_pictures(tmp_path: Path) -
     plan = plan_run(parse_options(settings(tmp_path), source="test"), reporter=Silence())
     (targets,) = (cost for cost in plan.stages if cost.stage == "targets")
     assert targets.disk == pytest.approx(plan.pictures * 200 * 3 * 2, rel=0.5)  # fp16 of 3 classes
+
+
+@pytest.mark.parametrize(("epochs", "encodes"), [(4, False), (10, True)])
+def test_pictures_are_labelled_as_in_the_run_from_tokens_or_through_the_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, encodes: bool
+) -> None:
+    seen = []
+    label = Stages.label
+    monkeypatch.setattr(Stages, "label", lambda *a, **kw: seen.append(not kw["on_tokens"]) or label(*a, **kw))
+    options = parse_options(settings(tmp_path, train={"epochs": epochs, "batch_size": 8}), source="test")
+    listening = Listening()
+    plan_run(options, reporter=listening)
+    assert seen == [encodes]
+    assert listening.said == []
 
 
 def test_longer_trainings_are_planned_longer(tmp_path: Path) -> None:

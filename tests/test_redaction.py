@@ -69,7 +69,7 @@ def test_an_error_of_a_library_is_shown_without_the_keys_that_it_quotes(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError(REQUEST)
 
-    monkeypatch.setattr("picturebook.inspection.inspect_target", fail)
+    monkeypatch.setattr("picturebook.start.inspect_target", fail)
     answer = picturebook(*debug, "inspect", picturebook.data)
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.startswith("Traceback (most recent call last):\n")

@@ -96,7 +96,7 @@ def inspect(
     `picturebook inspect birds/ --set split.by=group`, `picturebook inspect runs/birds`.
     """
     from picturebook.config import cache_folder
-    from picturebook.inspection import inspect_target
+    from picturebook.start import inspect_target
     from picturebook.terminal import Terminal, inspection_table
 
     with Terminal(quiet=as_json) as terminal:
@@ -115,8 +115,8 @@ def init(
     from picturebook.terminal import Terminal
 
     with Terminal() as terminal:
-        write_run_file(data, out, cache=cache_folder(), reporter=terminal)
-    typer.echo(f"Wrote {out}. Look it over, then: picturebook train {out}")
+        told = write_run_file(data, out, cache=cache_folder(), reporter=terminal)
+    typer.echo(told)
 
 
 @app.command("list")

@@ -13,7 +13,7 @@ from typing import Any
 
 import tomlkit
 
-from picturebook.audit import Audit
+from picturebook.audit import Audit, read_audit
 from picturebook.data.texts import TextOptions
 from picturebook.engine import build_accelerator, check_trackers, finish_tracking, on_first_process
 from picturebook.errors import InterruptionError, OptionError, PicturebookError, RunError, unknown_name
@@ -173,6 +173,8 @@ def audit_run(
 ) -> Audit:
     """Audit a finished run's teacher again, with all references, and keep what was found in the run.
 
+    Of a run that stopped after its audit, this is what was found then.
+
     Args:
         path: the run.
         class_mean: a run of the same settings with targets.control = "class_mean" (S1), to compare students.
@@ -183,6 +185,10 @@ def audit_run(
     Raises:
         PicturebookError: there is no such run, or it keeps no teacher with a head.
     """
+    folder = RunFolder(path)
+    if folder.audit.is_file() and not folder.finished and not (class_mean or shuffled):
+        reporter.say(f"{path} is not finished: this is what the audit of its teacher found on the way.")
+        return read_audit(folder.audit)
     folder = RunFolder.open(path)
     options = load_options(folder.settings, [] if device is None else [f"device={device}"])
     if not isinstance(options, image_text.ImageTextRecipe | distil.DistilRecipe):

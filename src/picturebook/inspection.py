@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from picturebook.data.duplicates import duplicate_groups
-from picturebook.data.findings import Finding, sentence
+from picturebook.data.findings import Finding
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions
 from picturebook.errors import RunError
 from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
-from picturebook.options import apply_override, validate
 from picturebook.runs import RunFolder, read_json
-from picturebook.types import UNLABELLED, Progress, Reporter, no_progress
+from picturebook.types import LABEL_PRIVILEGED, UNLABELLED, Progress, no_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,21 +128,6 @@ def inspect_data(options: DataOptions, *, cache: Path, progress: Progress = no_p
     )
 
 
-def inspect_target(target: str, *, overrides: Sequence[str], cache: Path, reporter: Reporter) -> dict[str, Any]:
-    """A run's files verified, or a data root read; `overrides` are settings of [data], "split.by=group" and the like."""
-    if (Path(target) / "run.toml").is_file():
-        return inspect_run(RunFolder.open(Path(target)))
-    settings: dict[str, Any] = {"root": target}
-    for override in overrides:
-        apply_override(settings, override.removeprefix("data."))
-    with reporter.stage("decoding pictures") as progress:
-        inspection = inspect_data(validate(DataOptions, settings, source="inspect"), cache=cache, progress=progress)
-    found = inspection.to_dict()
-    found["findings"] = [sentence(finding) for finding in inspection.findings]
-    found["classes"] = {part.name: {"train": part.train, "val": part.val, "test": part.test} for part in inspection.classes}
-    return found
-
-
 def inspect_run(run: RunFolder) -> dict[str, Any]:
     """What a finished run holds; its files are read and its student is loaded, so that a broken file is found.
 
@@ -170,7 +153,7 @@ def _told(
     if weights_fingerprint(encoder) != provenance["student"]["weights"]:
         raise RunError(f"{run.student} does not hold the weights that this run trained: they were changed or exchanged.")
     accuracies = {
-        f"{name}, {split}": f"{100 * numbers['accuracy']:.1f} % of {numbers['num']}"
+        f"{name}, {split}": _accuracy(name, numbers)
         for name, splits in results["models"].items()
         for split, numbers in splits.items()
     }
@@ -187,6 +170,10 @@ def _told(
         "epochs logged": len(run.read_metrics()),
         "files verified": run.num_checksums or "none: the run is from before there were checksums",
     }
+
+
+def _accuracy(name: str, numbers: dict[str, Any]) -> str:
+    return "not shown" if name.endswith(LABEL_PRIVILEGED) else f"{100 * numbers['accuracy']:.1f} % of {numbers['num']}"
 
 
 def _architecture(encoder: ImageEncoder) -> str:

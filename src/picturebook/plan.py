@@ -139,11 +139,18 @@ class _SmallStages(Stages):
         self._rows = self._num_pictures / len(rows["train"])
         self._views = views / min(views, _VIEWS)
         self._evaluated = evaluated / max(1, sum(len(rows[split]) for split in ("val", "test")))
-        self._factors["tokens"] = self._rows * _token_views(options, views) / min(_token_views(options, views), _VIEWS)
-        self.options = options.model_copy(update={"train": options.train.model_copy(update={"num_views": min(views, _VIEWS)})})
+        kept = _token_views(options, views)
+        small = min(views, _VIEWS)
+        update: dict[str, Any] = {"train": options.train.model_copy(update={"num_views": small})}
+        if kept < views:  # the run labels pictures, not stored tokens, and so must this
+            small = 1
+            if isinstance(teacher := dict(options).get("teacher"), EncoderOptions):
+                update["teacher"] = teacher.model_copy(update={"token_views": 1})
+        self._factors["tokens"] = self._rows * kept / small
+        self.options = options.model_copy(update=update)
         self.pictures = replace(self.pictures, rows=rows)
         self.maker = replace(self.maker, pictures=self.pictures).among(rows["train"])
-        self._epochs = options.train.epochs
+        self.reporter = _InSmall(self.reporter)
 
     def train(
         self, name: str, objective: Objective, *, rows: np.ndarray, options: TrainOptions | None = None, **rest: Any
@@ -193,6 +200,21 @@ class _SmallStages(Stages):
 
     def _size(self, shelf: str) -> int:
         return _size(self.cache / shelf) + _size(self.folder.stages / shelf)
+
+
+class _InSmall:
+    """A Reporter of stages that are tried: what they find out about a few pictures is nobody's business."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Progress]:
+        with self._reporter.stage(f"trying: {name}") as progress:
+            yield progress
+
+    def say(self, sentence: str) -> None:
+        pass
 
 
 class _Watch:

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from picturebook.runs import RunFolder, read_json
-from picturebook.types import Progress
+from picturebook.types import LABEL_PRIVILEGED, Progress
 
 if TYPE_CHECKING:  # seconds to import, and every command comes by here
     from picturebook.audit import Audit
@@ -26,10 +26,13 @@ _WORDS = {
     "num_groups": "groups",
     "num_distinct": "different ones",
     "mean_words": "words in one, on average",
+    "named": "share that names its class",
     "num_clusters": "clusters",
     "num_pictures": "pictures in them",
     "duplicates": "near duplicates",
     "training": "to learn from",
+    "texts": "words",
+    "no_words": "words",
 }
 """Fields of an inspection → what a person reads."""
 
@@ -106,7 +109,7 @@ def results_table(folder: RunFolder) -> RenderableType:
     for name, splits in read_json(folder.results)["models"].items():
         for split, numbers in splits.items():
             # What is told the answer may not stand beside what looks for it (docs/audit.md).
-            cells = (str(numbers["num"]), "not shown") if name.endswith("label-privileged") else _cells(numbers)
+            cells = (str(numbers["num"]), "not shown") if name.endswith(LABEL_PRIVILEGED) else _cells(numbers)
             table.add_row(name, split, *cells)
     after = f"Student: {folder.student}. Next: picturebook predict {folder.path} PICTURES, or evaluate {folder.path} DATA"
     return Group(table, after)

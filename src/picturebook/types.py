@@ -16,6 +16,9 @@ Progress = Callable[[int, int], None]
 UNLABELLED = -1
 """Label of a row whose label is empty."""
 
+LABEL_PRIVILEGED = "label-privileged"
+"""Ends the name of a teacher whose audit failed: its accuracy is not shown beside what was not told the label (docs/audit.md)."""
+
 
 def to_device(values: Tensor | np.ndarray, device: torch.device) -> Tensor:
     """The values on a device. To a GPU they go through pinned memory, so that the processor need not wait for them."""

@@ -37,8 +37,8 @@ BLIND = Evidence(
         ({"follow": 0.083}, "WARN", "follows"),
         ({"follow": 0.9}, "WARN", "follows"),  # alone it does not fail
         ({"gap": 5.4, "gap_low": 1.5}, "FAIL", "5.4 points"),
-        ({"gap": 5.4, "gap_low": 1.5, "num": 130}, "WARN", "5.4 points over not being told, 1.5 at least"),
-        ({"gap": 5.0, "gap_low": 1.5, "num": 130}, "WARN", "5.0 points over not being told, 1.5 at least"),
+        ({"gap": 5.4, "gap_low": 1.5, "num": 130}, "WARN", "5.4 points over not being told (R12), 1.5 at least"),
+        ({"gap": 5.0, "gap_low": 1.5, "num": 130}, "WARN", "5.0 points over not being told (R12), 1.5 at least"),
         ({"gap": 9.4, "gap_low": 5.0, "num": 130}, "FAIL", "9.4 points"),
         ({"gap": 5.4, "num": 130}, "FAIL", "5.4 points"),
         ({"text_bits": 0.02 * LOG2_16}, "PASS", ""),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from picturebook.config import run_recipe
+from picturebook.config import audit_run, run_recipe
 from picturebook.errors import OptionError, RunError
 from picturebook.recipes.audit_run import control_interval
 from picturebook.runs import read_json
@@ -50,6 +50,9 @@ def test_a_teacher_that_is_told_the_label_is_stopped(recipe_options: Make, noise
     teacher = {"train": {"epochs": 100, "learning_rate": 0.01, "batch_size": 16}}
     with pytest.raises(OptionError, match=r"The audit FAILED: .*allow_label_privileged=true.* S1, S2, S3"):
         run_recipe(recipe_options("own", tmp_path / "stopped", teacher=teacher, **changes))
+    listening = Listening()
+    assert audit_run(tmp_path / "stopped", reporter=listening).verdict == "FAIL"
+    assert "is not finished: this is what the audit of its teacher found on the way." in listening.said[0]
     allowed = {**teacher, "allow_label_privileged": True}
     with pytest.raises(RunError, match="was started with other settings: seed"):
         run_recipe(recipe_options("own", tmp_path / "stopped", teacher=allowed, seed=1, **changes), resume=True)

@@ -108,3 +108,11 @@ def test_ink_follows_the_page() -> None:
     assert "currentColor" in svg
     assert "#010203" not in svg
     assert "font-family: " not in svg
+
+
+def test_the_epoch_that_was_kept_is_ringed_and_said() -> None:
+    line = ((1.0, 0.5), (2.0, 0.7), (3.0, 0.6))
+    plain, ringed = draw(Curve("student", line)), draw(Curve("student", line, kept=(2.0, 0.7)))
+    assert "kept of student: 70.0\u202f% at epoch 2." in ringed
+    assert "kept" not in plain
+    assert ringed.count("<use ") == plain.count("<use ") + 1

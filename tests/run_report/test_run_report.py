@@ -88,13 +88,23 @@ def test_a_run_without_stored_answers_shows_its_counts(finished_run: Runs, toy_c
     assert all(np.isnan(row.low) for row in report.class_rows)
 
 
-def test_a_privileged_teacher_is_called_so(finished_run: Runs, toy_cache: Path, tmp_path: Path) -> None:
+def test_a_teacher_whose_audit_failed_stands_beside_nobody(finished_run: Runs, toy_cache: Path, tmp_path: Path) -> None:
     run = copy_to_change(finished_run("own").path, tmp_path / "run")
     audit = json.loads((run / "audit.json").read_text(encoding="utf-8")) | {"verdict": "FAIL"}
     (run / "audit.json").write_text(json.dumps(audit), encoding="utf-8")
     report = collect(RunFiles.open(run), None, cache=toy_cache, reporter=Silence())
-    assert all("privileged" in arm.label for arm in report.arms if arm.name.startswith("teacher"))
-    assert "The leak audit fails: the teacher may read the label from its words." in report.warnings
+    assert [arm.name for arm in report.arms if arm.name.startswith("teacher")] == []
+    assert any(warning.startswith("The leak audit fails") for warning in report.warnings)
+
+
+def test_a_privileged_teacher_is_called_so(finished_run: Runs, toy_cache: Path, tmp_path: Path) -> None:
+    run = copy_to_change(finished_run("own").path, tmp_path / "run")
+    settings = (run / "run.toml").read_text(encoding="utf-8")
+    (run / "run.toml").write_text(settings.replace('kind = "label_blind"', 'kind = "privileged"'), encoding="utf-8")
+    report = collect(RunFiles.open(run), None, cache=toy_cache, reporter=Silence())
+    told = [arm for arm in report.arms if arm.name.startswith("teacher")]
+    assert told
+    assert all("privileged" in arm.label for arm in told)
 
 
 def test_a_baseline_of_another_seed_or_that_saw_the_test_is_marked(finished_run: Runs, toy_cache: Path, tmp_path: Path) -> None:

@@ -47,7 +47,9 @@ def written(picturebook: CommandLine, data: Path, run_file: Path) -> ImageTextRe
     """The settings that `init` writes for the data, as `train` reads them."""
     answer = picturebook("init", data, "--out", run_file)
     assert answer.code == 0, answer
-    assert answer.out == f"Wrote {run_file}. Look it over, then: picturebook train {run_file}\n"
+    assert answer.out.startswith(f"Wrote {run_file}. Look it over, ")
+    assert ("decide in its line `kind`" in answer.out) == ("# DECIDE" in run_file.read_text(encoding="utf-8"))
+    assert answer.out.endswith(f"see how long it takes: picturebook plan {run_file}\nThen: picturebook train {run_file}\n")
     options = load_options(run_file)
     assert isinstance(options, ImageTextRecipe)
     assert options.data.root == str(data)

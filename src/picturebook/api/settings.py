@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from picturebook.config import RECIPES, cache_folder
-from picturebook.data.tables import DataOptions
 from picturebook.errors import OptionError, unknown_name
-from picturebook.inspection import inspect_data
-from picturebook.options import put, validate
+from picturebook.options import put
 from picturebook.recipes import own
 from picturebook.recipes.options import RecipeOptions
-from picturebook.start import run_file
+from picturebook.start import look_at, run_file
 from picturebook.terminal import Terminal
 from picturebook.types import Reporter, Silence
 
@@ -46,15 +44,16 @@ def settings_for(data: str | Path, *, recipe: str, text: str | None, said: Setti
     for path, value in said.items():
         if path.split(".")[0] == "data":
             put(of_data, path, _plain(value), source=SOURCE)
-    options = validate(DataOptions, {**of_data["data"], "root": str(data)}, source=SOURCE)
-    with reporter.stage("looking at the data") as progress:
-        inspection = inspect_data(options, cache=Path(said["cache"]) if "cache" in said else cache_folder(), progress=progress)
-    chosen = tomllib.loads(run_file(inspection, file=Path("RUN.toml"), model=said.get("student.model")))
+    if text is not None:
+        of_data["data"] = {**of_data["data"], "columns": {**of_data["data"].get("columns", {}), "text": text}}
+    cache = Path(said["cache"]) if "cache" in said else cache_folder()
+    look = look_at(str(data), of_data["data"], source=SOURCE, cache=cache, reporter=reporter)
+    chosen = tomllib.loads(run_file(look.inspection, file=Path("RUN.toml"), words=look.words, model=said.get("student.model")))
     if chosen["recipe"] != recipe:  # what every recipe has fits this one too
         chosen = {name: value for name, value in chosen.items() if name in RecipeOptions.model_fields}
     chosen["recipe"] = recipe
     if text is not None:
-        _read_words(chosen, recipe, text)
+        _read_words(chosen, recipe, text, masked=look.words.tell_classes)
     for path, value in said.items():
         put(chosen, path, _plain(value), source=SOURCE)
     return chosen
@@ -82,11 +81,11 @@ def reporting(verbose: bool) -> Iterator[Reporter]:
         yield terminal
 
 
-def _read_words(chosen: dict[str, Any], recipe: str, column: str) -> None:
+def _read_words(chosen: dict[str, Any], recipe: str, column: str, *, masked: bool) -> None:
     if recipe == own.NAME or "text" not in RECIPES[recipe].options.model_fields:
         readers = sorted(name for name, one in RECIPES.items() if "text" in one.options.model_fields)
         raise OptionError(f"recipe = {recipe!r} reads no words: leave text out, or take one of {', '.join(readers)}.")
-    chosen["text"] = {"source": "column", "column": column, "kind": "unknown"}
+    chosen["text"] = {"source": "column", "column": column, "kind": "unknown"} | ({"mask_class_words": True} if masked else {})
     if recipe == "image_text":
         chosen["teacher"] = {**chosen.get("teacher", {}), "head": {"mode": "own"}}
 

@@ -2,6 +2,7 @@
 
 from picturebook.audit.audited import Answer, AuditData, Kind
 from picturebook.audit.probes import Probe
+from picturebook.audit.stored import read_audit
 from picturebook.audit.summary import COLUMNS, headline, summary_rows
 from picturebook.audit.teacher import Audit, audit_teacher, default_num_noise
 from picturebook.audit.verdict import Verdict
@@ -17,5 +18,6 @@ __all__ = [
     "audit_teacher",
     "default_num_noise",
     "headline",
+    "read_audit",
     "summary_rows",
 ]

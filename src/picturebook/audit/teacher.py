@@ -31,7 +31,7 @@ from picturebook.audit.probes import (
     wrong_words_probes,
 )
 from picturebook.audit.verdict import PASS_LEAK, Evidence, Verdict, judge
-from picturebook.types import Progress, no_progress
+from picturebook.types import LABEL_PRIVILEGED, Progress, no_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Audit:
     def label(self) -> str:
         """What to write beside the teacher's name: "label-privileged", "reads captions" or nothing."""
         if self.label_privileged:
-            return "label-privileged"
+            return LABEL_PRIVILEGED
         return "reads captions" if self.kind == "label_blind" else ""
 
     @property

@@ -98,10 +98,10 @@ def _failures(evidence: Evidence) -> list[str]:
         failures.append(f"On pictures of noise it says the words' class: L = {evidence.leak:.3f}, FAIL from {FAIL_LEAK}.")
     if evidence.text_share >= FAIL_TEXT:
         failures.append(
-            f"The words decide {evidence.text_bits:.2f} bits, {evidence.text_share:.2f} of log2 K, FAIL from {FAIL_TEXT}."
+            f"The words decide {evidence.text_bits:.2f} bits (R8), {evidence.text_share:.2f} of log2 K, FAIL from {FAIL_TEXT}."
         )
     if evidence.gap is not None and evidence.gap >= FAIL_GAP and evidence.gap_is_sure:
-        failures.append(f"Being told is worth {evidence.gap:.1f} points over not being told, FAIL from {FAIL_GAP:.0f}.")
+        failures.append(f"Being told is worth {evidence.gap:.1f} points over not being told (R12), FAIL from {FAIL_GAP:.0f}.")
     return failures
 
 
@@ -113,14 +113,14 @@ def _doubts(evidence: Evidence) -> list[str]:
         doubts.append(f"On pictures of noise it tends to the words' class: L = {evidence.leak:.3f}, PASS to {PASS_LEAK}.")
     if evidence.follow is not None and evidence.follow > evidence.chance + PASS_FOLLOW:
         limit = evidence.chance + PASS_FOLLOW
-        doubts.append(f"It follows words of another class {evidence.follow:.3f} of the time, PASS to {limit:.3f}.")
+        doubts.append(f"It follows words of another class {evidence.follow:.3f} of the time (R6b), PASS to {limit:.3f}.")
     if evidence.gap is not None and evidence.gap >= FAIL_GAP and not evidence.gap_is_sure:
         doubts.append(
-            f"Being told is worth {evidence.gap:.1f} points over not being told, {evidence.gap_low:.1f} at least: of so few "
-            f"pictures that is not surely {FAIL_GAP:.0f}, from which it is FAIL."
+            f"Being told is worth {evidence.gap:.1f} points over not being told (R12), {evidence.gap_low:.1f} at least: of so "
+            f"few pictures that is not surely {FAIL_GAP:.0f}, from which it is FAIL."
         )
     if evidence.text_share > PASS_TEXT:
-        doubts.append(f"The words decide {evidence.text_share:.3f} of log2 K, PASS to {PASS_TEXT}.")
+        doubts.append(f"The words decide {evidence.text_share:.3f} of log2 K (R8), PASS to {PASS_TEXT}.")
     return doubts
 
 
@@ -130,7 +130,7 @@ def _label_blind_failures(evidence: Evidence) -> list[str]:
         failures.append("The words change when labels are removed or permuted, so they are not label-blind.")
     if evidence.claims_masked and evidence.class_words is not None and evidence.class_words > FAIL_CLASS_WORDS:
         found = f"{100 * evidence.class_words:.1f} %"
-        failures.append(f"{found} of the texts hold a class's name although they are said to be masked, FAIL above 1 %.")
+        failures.append(f"{found} of the texts hold a class's name (R14b) although they are said to be masked, FAIL above 1 %.")
     return failures
 
 

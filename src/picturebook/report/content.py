@@ -14,6 +14,8 @@ class Curve:
     """Unique in its figure: the arm it belongs to, which gives the line its words and colour; other names stay as they are."""
     points: tuple[tuple[float, float], ...]
     """(epoch, value) in the order of training; accuracies in [0, 1]. Points that are not finite are left out."""
+    kept: tuple[float, float] | None = None
+    """The point whose weights were kept, where an earlier epoch than the last was chosen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,9 @@ def learning_curves(
 
     words = percent if quantity == "accuracy" else decimals
     lines = _finite(curves)
+    kept = {curve.name: curve.kept for curve in curves if curve.kept is not None}
     ends = [f"{labels.get(curve, curve)}: {words(points[-1][1])} at epoch {points[-1][0]:g}" for curve, points in lines.items()]
+    ends += [f"kept of {labels.get(curve, curve)}: {words(value)} at epoch {epoch:g}" for curve, (epoch, value) in kept.items()]
     order = list(dict.fromkeys([*labels, *lines]))
     beside, below = ({curve: textwrap.wrap(labels.get(curve, curve), letters) for curve in lines} for letters in (16, 46))
     direct = _points(beside) <= _ROOM
@@ -69,6 +71,8 @@ def learning_curves(
             epochs, values = zip(*points, strict=True)
             axes.plot(epochs, values, color=colour, linestyle=dash, linewidth=1.8, label="\n".join(below[curve]))
             axes.plot(epochs[-1:], values[-1:], color=colour, marker="o", markersize=4.5)
+            if curve in kept:
+                axes.plot(*kept[curve], color=colour, marker="o", markersize=11, markerfacecolor="none", markeredgewidth=1.8)
         _quiet(axes, percents="y" if quantity == "accuracy" else None)
         axes.set_xlabel("epoch")
         if direct:

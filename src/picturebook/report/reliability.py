@@ -15,6 +15,8 @@ NUM_BINS = 15
 """As many as the calibration errors have."""
 _WIDTH = 400.0
 """Points, as the other figures of a page."""
+_LEGEND = 18.0
+"""Points of a line below the figure: inside, a curve would run through it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,9 @@ def reliability_plot(curves: Mapping[str, Reliability], *, name: str) -> str:
     from matplotlib.ticker import PercentFormatter
 
     with page_style():
-        figure = Figure(figsize=(_WIDTH / 72, _WIDTH / 72))
-        axes = figure.add_axes((0.17, 0.12, 0.77, 0.86))
+        height = _WIDTH + _LEGEND * len(curves)
+        figure = Figure(figsize=(_WIDTH / 72, height / 72))
+        axes = figure.add_axes((0.17, 1 - 0.88 * _WIDTH / height, 0.77, 0.86 * _WIDTH / height))
         axes.plot([0, 1], [0, 1], color=INK, alpha=0.65, linestyle=(0, (3, 3)), linewidth=1.2)
         for position, (words, curve) in enumerate(curves.items()):
             colour = SERIES_LIGHT[1 - position % 2]
@@ -90,7 +93,7 @@ def reliability_plot(curves: Mapping[str, Reliability], *, name: str) -> str:
             sizes = [20 + 300 * one.num / total for one in curve.bins]
             axes.scatter(confidences, accuracies, s=sizes, color=colour, alpha=0.6, linewidth=0, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="certainty", ylabel="share that is right")
-        axes.legend(loc="upper left", frameon=False, handlelength=2.2)
+        figure.legend(loc="lower left", bbox_to_anchor=(0.14, 0), frameon=False, handlelength=2.2)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol="\u202f%"))
         axes.spines[["top", "right", "left"]].set_visible(False)

@@ -1,14 +1,14 @@
 """A run's report from its folder."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from picturebook.audit.probes import Probe
+from picturebook.audit.stored import read_audit
 from picturebook.audit.summary import COLUMNS, headline, summary_rows
 from picturebook.audit.teacher import Audit
-from picturebook.audit.verdict import Evidence
 from picturebook.data.findings import quantity
 from picturebook.errors import RunError
 from picturebook.report.confusion import worst_pairs
@@ -19,8 +19,8 @@ from picturebook.report.wording import percent
 from picturebook.run_report.looking import Gallery, open_pictures, where_the_student_looks, where_words_look, with_examples
 from picturebook.run_report.numbers import calibration, class_rows, gain, paired
 from picturebook.run_report.run_files import SPLITS, RunFiles
-from picturebook.runs import read_json, write_atomically
-from picturebook.types import Reporter
+from picturebook.runs import write_atomically
+from picturebook.types import LABEL_PRIVILEGED, Reporter
 
 _NUM_PAIRS = 15
 _NO_ANSWERS = (
@@ -94,7 +94,7 @@ def collect(run: RunFiles, baseline: RunFiles | None, *, cache: Path, reporter: 
             with reporter.stage("looking at pictures"):
                 mistakes = with_examples(mistakes, run, pictures)
                 words, looks = where_words_look(run, pictures, cache=cache), where_the_student_looks(run, pictures)
-    audit = _audit(run)
+    audit = read_audit(run.folder.audit) if run.folder.audit.is_file() else None
     return RunReport(
         title=f"{run.name}: {run.results['recipe']} on {run.data}",
         sentence=_sentence(run, total),
@@ -146,33 +146,12 @@ def _sentence(run: RunFiles, total: Gain | None) -> str:
     return f"{said}, {points}{unsure}."
 
 
-def _audit(run: RunFiles) -> Audit | None:
-    if not run.folder.audit.is_file():
-        return None
-    stored = read_json(run.folder.audit)
-    try:
-        return Audit(
-            kind=stored["kind"],
-            verdict=stored["verdict"],
-            reasons=tuple(stored["reasons"]),
-            probes=tuple(Probe(**probe) for probe in stored["probes"]),
-            num=stored["num"],
-            num_classes=stored["num_classes"],
-            num_noise=stored["num_noise"],
-            seed=stored["seed"],
-            evidence=Evidence(**stored["evidence"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise RunError(
-            f"{run.folder.audit} is of another version ({error}): `picturebook audit {run.folder.path}` again."
-        ) from None
-
-
 def _arms(run: RunFiles, audit: Audit | None) -> tuple[Arm, ...]:
-    privileged = run.settings.get("text", {}).get("kind") == "privileged" or (audit is not None and audit.label_privileged)
+    privileged = run.settings.get("text", {}).get("kind") == "privileged"
+    failed = audit is not None and audit.label_privileged
     arms = []
     for name, splits in run.results["models"].items():
-        if run.split not in splits:
+        if run.split not in splits or name.endswith(LABEL_PRIVILEGED) or (failed and name.startswith("teacher")):
             continue
         numbers = splits[run.split]
         label, note = name, ""
@@ -205,7 +184,9 @@ def _warnings(run: RunFiles, baseline: RunFiles | None, audit: Audit | None, cha
     if run.split not in run.answers:
         found.append(_NO_ANSWERS)
     if audit is not None and audit.verdict == "FAIL":
-        found.append("The leak audit fails: the teacher may read the label from its words.")
+        found.append(
+            "The leak audit fails: the teacher may read the label from its words. Its accuracy is not shown beside the others."
+        )
     if baseline is not None and run.split in run.answers:
         found += _unfair(run, baseline)
     return tuple(found)
@@ -234,7 +215,17 @@ def _curves(run: RunFiles, baseline: RunFiles | None, value: str) -> tuple[Curve
                 lines.setdefault(_STAGES.get(line["stage"], line["stage"]) + suffix, []).append(
                     (float(line["epoch"]), float(line[value]))
                 )
-    return tuple(Curve(name, tuple(points)) for name, points in lines.items())
+    kept = {_STAGES.get("student", "student"): _kept(run)} if value == "val_accuracy" else {}
+    return tuple(Curve(name, tuple(points), kept.get(name)) for name, points in lines.items())
+
+
+def _kept(run: RunFiles) -> tuple[float, float] | None:
+    """Epoch and validation accuracy of the student that was kept, where settings let validation choose."""
+    if run.settings["train"].get("keep") != "best":
+        return None
+    lines = [line for line in run.folder.read_metrics() if line["stage"] == "student" and "val_accuracy" in line]
+    best = max(lines, key=lambda line: (line["val_accuracy"], -line.get("val_nll", math.inf)), default=None)
+    return None if best is None else (float(best["epoch"]), float(best["val_accuracy"]))
 
 
 def _plain_rows(run: RunFiles) -> tuple[ClassRow, ...]:

@@ -161,18 +161,13 @@ function neighbour({ name, label, similarity, thumbnail }) {
   return entry;
 }
 
-// In which ninth of the picture words or the model look most, for those who do not see the map.
+// In which ninth of the picture the map is strongest, for those who do not see it.
 function place(weights) {
   const all = weights.flat();
   if (Math.max(...all) * all.length < 1.5) return "nearly everywhere alike in";
-  const sums = [0, 0, 0].map(() => [0, 0, 0]);
-  weights.forEach((line, row) => line.forEach((weight, column) => {
-    sums[Math.floor((3 * (row + 0.5)) / weights.length)][Math.floor((3 * (column + 0.5)) / line.length)] += weight;
-  }));
-  let best = [1, 1];
-  sums.forEach((line, row) => line.forEach((sum, column) => {
-    if (sum > sums[best[0]][best[1]]) best = [row, column];
-  }));
+  const row = weights.findIndex((line) => Math.max(...line) === Math.max(...all));
+  const column = weights[row].indexOf(Math.max(...all));
+  const best = [Math.floor((3 * (row + 0.5)) / weights.length), Math.floor((3 * (column + 0.5)) / weights[row].length)];
   const [up, across] = [["top", "middle", "bottom"][best[0]], ["left", "middle", "right"][best[1]]];
   return `most ${up === across ? "in the middle" : `at the ${up} ${across}`} of`;
 }

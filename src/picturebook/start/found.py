@@ -1,5 +1,6 @@
 """What a first run's settings go by: how many pictures, how even, how large, with what words, and which weights are here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,17 +22,25 @@ UNEVEN = 3
 """Pictures of the commonest class for each of the rarest, above which classes are balanced."""
 AUDITED = 1000
 """Pictures that a PASS of the audit needs at least."""
-_TEXT_COLUMNS = ("caption", "captions", "description")
-"""Columns of words that are looked for where there is none of the usual name."""
+TEXT_COLUMNS = (ColumnOptions().text, "caption", "captions", "description")
+"""Columns of words that are looked for where nobody names one, in this order."""
+_NAMED = 0.01
+"""Share of texts that name their class, from which class words are taken out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
     """What is known of the pictures' own texts before anything is trained."""
 
-    column: str = ColumnOptions().text
-    named: float | None = None
-    """Share of the labelled pictures with a text whose text holds a word of their own class's name; None where nobody looked."""
+    column: str | None = None
+    """Where they stand; None where there are none."""
+    named: float = 0.0
+    """Share of the labelled pictures with a text whose text holds a word of their own class's name."""
+
+    @property
+    def tell_classes(self) -> bool:
+        """Whether class words are to be taken out of them."""
+        return self.named >= _NAMED
 
 
 class Found:
@@ -84,11 +93,12 @@ def _sizes() -> tuple[int, ...]:
     return (32, 64, 128, 224) if torch.accelerator.is_available() else (32, 64, 128)
 
 
-def look_at_words(data: str) -> Words:
-    """Which column has the pictures' own texts, and how often these name their class."""
-    for column in (ColumnOptions().text, *_TEXT_COLUMNS):
+def look_at_words(options: DataOptions, columns: Sequence[str]) -> Words:
+    """In which of these columns the pictures' own texts stand, and how often they name their class."""
+    for column in columns:
+        asked = options.model_copy(update={"columns": options.columns.model_copy(update={"text": column})})
         try:
-            table = read_table(DataOptions(root=data, columns=ColumnOptions(text=column)), to_train=False)
+            table = read_table(asked, to_train=False)
         except TextError:  # no such column
             continue
         if table.texts is None:

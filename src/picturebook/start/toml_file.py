@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from picturebook.data.findings import quantity, sentence
-from picturebook.data.tables import ColumnOptions, DataOptions
+from picturebook.data.tables import ColumnOptions
 from picturebook.errors import DataError, RunError
-from picturebook.inspection import DataInspection, inspect_data
+from picturebook.inspection import DataInspection
 from picturebook.models.at_hand import pretrained_at_hand
 from picturebook.models.packaged import has_text_package
 from picturebook.runs import write_atomically
-from picturebook.start.found import AUDITED, UNEVEN, Found, Words, look_at_words, split_for
+from picturebook.start.found import AUDITED, UNEVEN, Found, Words, split_for
+from picturebook.start.looking import look_at
 from picturebook.types import Reporter
 
+_DECIDE, _UNKNOWN = "DECIDE", '"unknown"'
 _LONGEST = 50
 """Characters of a setting that reasons are moved to the right for."""
 
@@ -36,8 +38,8 @@ class _Setting:
         return f"{self.bare:<{width}}  # {self.why}" if self.name and self.why else self.bare
 
 
-def write_run_file(data: str, out: Path, *, cache: Path, reporter: Reporter) -> None:
-    """Look at the data and write `out`.
+def write_run_file(data: str, out: Path, *, cache: Path, reporter: Reporter) -> str:
+    """Look at the data and write `out`; the answer says what to do next.
 
     Raises:
         RunError: `out` exists.
@@ -49,14 +51,14 @@ def write_run_file(data: str, out: Path, *, cache: Path, reporter: Reporter) -> 
         raise DataError(
             f"{data!r} is not UTF-8, and TOML holds nothing else: rename the folder, or give a link that leads to it."
         )
-    words = look_at_words(data)
-    options = DataOptions(root=data, columns=ColumnOptions(text=words.column))
-    with reporter.stage("decoding pictures") as progress:
-        first = inspect_data(options, cache=cache, progress=progress)
-    with reporter.stage("looking at classes and words") as progress:  # decoded already: the counts of the split that is written
-        inspection = inspect_data(options.model_copy(update={"split": split_for(first)}), cache=cache, progress=progress)
+    look = look_at(data, {}, source="init", cache=cache, reporter=reporter)
     # Names of files among the comments need not be UTF-8.
-    write_atomically(out, run_file(inspection, file=out, words=words).encode(errors="backslashreplace"))
+    text = run_file(look.inspection, file=out, words=look.words)
+    write_atomically(out, text.encode(errors="backslashreplace"))
+    decide = (
+        f"decide in its line `kind` what the captions may know ({_UNKNOWN} is the strictest), and " if _DECIDE in text else ""
+    )
+    return f"Wrote {out}. Look it over, {decide}see how long it takes: picturebook plan {out}\nThen: picturebook train {out}"
 
 
 def run_file(inspection: DataInspection, *, file: Path, words: Words | None = None, model: str | None = None) -> str:
@@ -123,7 +125,7 @@ def _data(found: Found) -> list[_Setting]:
         _Setting("root", _toml(inspection.root)),
         *(
             []
-            if column == ColumnOptions().text
+            if column in (None, ColumnOptions().text)
             else [_Setting("columns", f"{{ text = {_toml(column)} }}", "where the words are")]
         ),
         _Setting("canvas_size", str(found.size), f"each picture is decoded once to a square of this side; {capped}"),
@@ -169,14 +171,15 @@ def _text(found: Found) -> list[_Setting]:
             _Setting("source", '"classes"', "no words beside the pictures: one text per class, from its name"),
             _Setting("template", '"a photo of a {}."'),
         ]
-    named = found.words.named or 0.0
     mask = _Setting(
-        "mask_class_words", "true", f"{100 * named:.0f} % of the texts name their picture's class: take all class words out"
+        "mask_class_words",
+        "true",
+        f"{100 * found.words.named:.0f} % of the texts name their picture's class: take all class words out",
     )
     return [
         _Setting("source", '"column"', f"{found.words.column}: each picture's own text"),
-        *([mask] if named >= 0.01 else []),
-        _Setting("", why="DECIDE what the texts may know; only you can tell where they come from:"),
+        *([mask] if found.words.tell_classes else []),
+        _Setting("", why=f"{_DECIDE} what the texts may know; only you can tell where they come from:"),
         _Setting(
             "",
             why='  "label_blind"  whoever wrote them, a person or a captioning model, saw the picture and was not told its class',
@@ -186,7 +189,7 @@ def _text(found: Found) -> list[_Setting]:
             "",
             why='  "unknown"      judged as if they might tell the answer: where they decide much, the run stops after its audit',
         ),
-        _Setting("kind", '"unknown"'),
+        _Setting("kind", _UNKNOWN),
     ]
 
 
