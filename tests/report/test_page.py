@@ -218,7 +218,7 @@ def themes(text: str) -> tuple[dict[str, str], dict[str, str]]:
 
 def test_words_and_series_reach_a_contrast_of_4_5_in_light_and_dark(text: str) -> None:
     light, dark = themes(text)
-    assert len(light) == len(dark) == 13
+    assert len(light) == len(dark) == 14
     for theme in (light, dark):
         for ground in ("--page", "--card"):
             for name in {*theme} - {"--page", "--card", "--line", "--shade"}:

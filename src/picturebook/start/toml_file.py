@@ -55,9 +55,8 @@ def write_run_file(data: str, out: Path, *, cache: Path, reporter: Reporter) -> 
     # Names of files among the comments need not be UTF-8.
     text = run_file(look.inspection, file=out, words=look.words)
     write_atomically(out, text.encode(errors="backslashreplace"))
-    decide = (
-        f"decide in its line `kind` what the captions may know ({_UNKNOWN} is the strictest), and " if _DECIDE in text else ""
-    )
+    asked = f"decide in its line `kind` what the captions may know ({_UNKNOWN} is the strictest), and "
+    decide = asked if _DECIDE in text else ""
     return f"Wrote {out}. Look it over, {decide}see how long it takes: picturebook plan {out}\nThen: picturebook train {out}"
 
 
