@@ -175,6 +175,7 @@ def test_an_own_architecture_reloads_and_says_what_it_needs(tmp_path: Path, name
     assert torch.equal(model(encoder.prepare(images())), encoder(images()))
     other = create_image_encoder(f"local-dir:{tmp_path / 'student'}", num_classes=5, image_size=16, pretrained=True)
     torch.testing.assert_close(other.eval().tokens(images()), encoder.tokens(images()))
+    assert torch.equal(other(images()), torch.zeros(len(images()), 5))
 
 
 RELOAD = """

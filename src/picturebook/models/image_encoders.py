@@ -214,7 +214,7 @@ def create_image_encoder(
     """Build an image encoder by name.
 
     New weights are a function of `seed` alone; the global generator is neither read nor moved. With pretrained weights
-    the classifier is kept only when it has `num_classes` outputs already, else it is newly initialised from `seed`.
+    the classifier is kept only when it has `num_classes` outputs already, else it is new and starts from zeros.
 
     Args:
         name: a timm name ("resnet10t", "timm/resnet50.a1_in1k"), "package:efficientnet-lite0", "local-dir:FOLDER"
@@ -243,11 +243,23 @@ def create_image_encoder(
         model = build(name, source, arguments, num_classes=num_classes, pretrained=pretrained and source.package is None)
     if pretrained and source.package is not None:
         load_image_package(model, source.package, keep_classifier=num_classes == source.package.num_classes)
+    if pretrained and num_classes != (source.package.num_classes if source.package else model.pretrained_cfg["num_classes"]):
+        _start_from_nothing(model.get_classifier())
     check_patches(name, model, size)
     mean, std = (
         (source.package.mean, source.package.std) if source.package else (model.pretrained_cfg[k] for k in ("mean", "std"))
     )
     return ImageEncoder(model, name=name, model_args=arguments, image_size=size, mean=mean, std=std)
+
+
+def _start_from_nothing(classifier: nn.Module) -> None:
+    """A new classifier on pretrained features answers alike for all classes at first (arXiv:2010.11929, section 3.2).
+
+    The random one that timm gives an EfficientNet of few classes is certain of wrong answers, and its gradient spoils the features.
+    """
+    with torch.no_grad():
+        for parameter in classifier.parameters():
+            parameter.zero_()
 
 
 def weights_fingerprint(module: nn.Module) -> str:
