@@ -255,7 +255,7 @@ def create_image_encoder(
 def _start_from_nothing(classifier: nn.Module) -> None:
     """A new classifier on pretrained features answers alike for all classes at first (arXiv:2010.11929, section 3.2).
 
-    The random one that timm gives an EfficientNet of few classes is certain of wrong answers, and its gradient spoils the features.
+    The random one that timm gives an EfficientNet of few classes is sure of wrong answers, and its gradient spoils the features.
     """
     with torch.no_grad():
         for parameter in classifier.parameters():
