@@ -1,5 +1,6 @@
 """Toy pictures, a toy text encoder, and runs of toy size that tests share. Nothing here touches the network."""
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports the hub's client
@@ -34,6 +35,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imports_are_no_garbage() -> None:
+    # accelerate collects after every training; what the imports made would be looked through each time, half a second long.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
