@@ -1,5 +1,6 @@
 """Two processes on one machine that speak by gloo, for tests that compare them with one."""
 
+import gc
 import os
 import socket
 import time
@@ -18,6 +19,7 @@ def join_two(rank: int, port: int) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
+    gc.freeze()  # as conftest.py does
 
 
 def run_in_two(work: Callable[..., None], *arguments: Any) -> None:
