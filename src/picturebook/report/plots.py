@@ -58,7 +58,7 @@ def learning_curves(
     lines = _finite(curves)
     kept = {curve.name: curve.kept for curve in curves if curve.kept is not None}
     ends = [f"{labels.get(curve, curve)}: {words(points[-1][1])} at epoch {points[-1][0]:g}" for curve, points in lines.items()]
-    ends += [f"kept of {labels.get(curve, curve)}: {words(value)} at epoch {epoch:g}" for curve, (epoch, value) in kept.items()]
+    ends += [f"kept of {labels.get(curve, curve)}: {words(value)} at epoch {epoch:.0f}" for curve, (epoch, value) in kept.items()]
     order = list(dict.fromkeys([*labels, *lines]))
     beside, below = ({curve: textwrap.wrap(labels.get(curve, curve), letters) for curve in lines} for letters in (16, 46))
     direct = _points(beside) <= _ROOM
