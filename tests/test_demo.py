@@ -28,7 +28,7 @@ def demo_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PICTUREBOOK_CACHE", str(cache))
 
 
-def demo(out: Path, *, model: str = "resnet10t", limit: int = 3) -> str:
+def demo(out: Path, *, model: str = "resnet10t", limit: int = 2) -> str:
     """A demo of seconds; its table as it is printed."""
     table = run_demo(out, model=model, reporter=Silence(), epochs=1, limit=limit)
     console = Console(file=io.StringIO(), width=160)
@@ -96,9 +96,9 @@ def check_what_the_arms_share(out: Path) -> None:
 
 @pytest.mark.packages
 def test_no_text_of_the_demo_says_a_label(cache: Path, tmp_path: Path) -> None:
-    demo_data = cache / "openmoji-3"
+    demo_data = cache / "openmoji-2"
     if not demo_data.exists():
-        picturebook.demo.build_openmoji(demo_data, limit=3)
+        picturebook.demo.build_openmoji(demo_data, limit=2)
     rows = [json.loads(line) for line in (demo_data / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
     words = {word for row in rows for word in row["label"].split("_") if len(word) > 3}
     assert words
