@@ -184,7 +184,10 @@ def evaluate_folder(
     pictures = _in_classes_of(classifier, pictures, rows, f"{data} has classes that {model} was not taught")
     with reporter.stage("evaluating") as progress:
         size, student = classifier.encoder.image_size, student_logits(classifier.encoder)
-        return evaluate_rows(student, pictures, rows, image_size=size, device=place, progress=progress)
+        found = evaluate_rows(student, pictures, rows, image_size=size, device=place, progress=progress)
+    worst = f"{classifier.classes[found.worst_class]}, {100 * found.worst_class_accuracy:.1f} %"
+    reporter.say(f"The class that is named rightly least often: {worst}.")
+    return found
 
 
 def _in_classes_of(classifier: Classifier, pictures: Pictures, rows: np.ndarray, problem: str) -> Pictures:

@@ -26,7 +26,7 @@ _WORDS = {
     "num_groups": "groups",
     "num_distinct": "different ones",
     "mean_words": "words in one, on average",
-    "named": "share that names its class",
+    "named": "that name their class (init masks it)",
     "num_clusters": "clusters",
     "num_pictures": "pictures in them",
     "duplicates": "near duplicates",
@@ -111,18 +111,18 @@ def results_table(folder: RunFolder) -> RenderableType:
             # What is told the answer may not stand beside what looks for it (docs/audit.md).
             cells = (str(numbers["num"]), "not shown") if name.endswith(LABEL_PRIVILEGED) else _cells(numbers)
             table.add_row(name, split, *cells)
-    after = f"Student: {folder.student}. Next: picturebook predict {folder.path} PICTURES, or evaluate {folder.path} DATA"
-    return Group(table, after)
+    after = f"Next: picturebook report {folder.path}, picturebook predict {folder.path} PICTURES. Student: {folder.student}"
+    return Group(table, "NLL and ECE judge the probabilities: the lower the better.", after)
 
 
 def evaluation_table(result: "Evaluation") -> RenderableType:
     """One evaluation, as training shows it, and what else was measured."""
     numbers = result.to_dict()
-    table = _numbers_table()
-    table.add_row("student", "", *_cells(numbers))
+    table = Table("pictures", "accuracy %", "95 % interval", "NLL", "ECE %")
+    table.add_row(*_cells(numbers))
     more = {
         "macro accuracy %": percent(result.macro_accuracy),
-        "top-5 accuracy %": percent(result.top5),
+        **({} if result.top5 is None else {"top-5 accuracy %": percent(result.top5)}),
         "worst class accuracy %": percent(result.worst_class_accuracy),
         "majority rate %": percent(result.majority),
         "Brier score": f"{result.brier:.4f}",
@@ -152,7 +152,7 @@ def two_columns(rows: Mapping[str, str]) -> RenderableType:
 
 
 def _numbers_table(title: str | None = None) -> Table:
-    return Table("model", "pictures", "n", "accuracy %", "95 % interval", "NLL", "ECE %", title=title, title_justify="left")
+    return Table("model", "split", "pictures", "accuracy %", "95 % interval", "NLL", "ECE %", title=title, title_justify="left")
 
 
 def inspection_table(found: Mapping[str, Any]) -> RenderableType:
@@ -162,7 +162,7 @@ def inspection_table(found: Mapping[str, Any]) -> RenderableType:
         if value is None:
             continue
         nested = isinstance(value, Mapping)
-        lines = [f"{_in_words(key)}: {_plain(part)}" for key, part in value.items()] if nested else [_plain(value)]
+        lines = [f"{_in_words(key)}: {_plain(part, key)}" for key, part in value.items()] if nested else [_plain(value)]
         table.add_row(_in_words(name), "\n".join(lines))
     return table
 
@@ -172,7 +172,9 @@ def _in_words(name: str) -> str:
     return _WORDS.get(name, name)
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any, name: str = "") -> str:
+    if name == "named":
+        return f"{percent(value)} %"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(part)}" for key, part in value.items())
     if isinstance(value, list | tuple):

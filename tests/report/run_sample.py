@@ -44,7 +44,7 @@ def run_report(**changes: object) -> RunReport:
         activation=(attention(2, text=""),),
         activation_note="What spoke for it.",
         agreement="Student and teacher say the same of 70 %.",
-        audit=AuditTable("WARN: words unknown", ("A reason.",), ("probe", "value"), (("R0a", "33.3 %"), ("R1", "–"))),
+        audit=AuditTable("WARN", "WARN: words unknown", ("A reason.",), ("probe", "value"), (("R0a", "33.3 %"), ("R1", "–"))),
         setting=(("recipe", "image_text"),),
         cost=(("head", 3.0), ("student", 60.0)),
         commands=("picturebook report runs/birds",),

@@ -36,7 +36,7 @@ def test_a_run_with_words_has_every_part(finished_run: Runs, toy_cache: Path) ->
     assert report.audit.headline.startswith(("PASS", "WARN", "FAIL"))
     (teacher,) = (name for name in stored if "agreement" in stored[name]["test"])
     stated = stored[teacher]["test"]
-    assert report.agreement.startswith(f"The student says what the {teacher} says of ")
+    assert report.agreement.startswith(f"Agreement of the student with the {teacher}: ")
     assert f"of the {stated['num']} test pictures." in report.agreement
     assert 0 <= stated["agreement"] <= 1
     assert sum(pair.count for pair in report.pairs) == round((1 - report.arms[0].accuracy) * report.arms[0].num_test)

@@ -11,12 +11,13 @@ from picturebook.config import Recipe, parse_options, run_recipe
 from picturebook.errors import OptionError
 from picturebook.options import validate
 from picturebook.recipes import own
+from picturebook.terminal import is_first_process, results_table, show
 from picturebook.types import Reporter
 
 
 def distil(
     data: str | Path,
-    model: str = "resnet18",
+    model: str | None = None,
     text: str | None = None,
     *,
     recipe: str | None = None,
@@ -32,7 +33,8 @@ def distil(
 
     Args:
         data: anything that data.root takes: class folders, a folder with metadata.csv, tar or parquet shards, a hub data set.
-        model: the student's architecture, a timm name.
+        model: the student's architecture, a timm name, newly initialised; None takes `init`'s choice, which on few pictures
+            starts from pretrained weights where some are here.
         text: the column of words that the teacher reads beside each picture, as recipe image_text with text.kind "unknown";
             None takes a teacher that reads pictures alone, recipe distil.
         recipe: another recipe.
@@ -40,17 +42,19 @@ def distil(
         seed: fixes initialisation, order and views.
         settings: any settings by their paths, {"train.epochs": 5}; they go before everything else.
         resume: go on with the run in `out` where it was interrupted.
-        verbose: show bars and remarks.
+        verbose: show bars, remarks and the table of results.
 
     Raises:
         PicturebookError: data, words, model or settings do not allow it; the message says what to do.
     """
     recipe = recipe or ("distil" if text is None else "image_text")
-    said = {"student.model": model, "seed": seed, **of_caller(settings)}
+    said = {**({} if model is None else {"student.model": model}), "seed": seed, **of_caller(settings)}
     with ExitStack() as held, reporting(verbose) as reporter:
         said["out"] = _folder(out, resume, held)
         chosen = settings_for(data, recipe=recipe, text=text, said=said, reporter=reporter)
         run = run_recipe(parse_options(chosen, source=SOURCE), resume=resume, reporter=reporter)
+        if verbose and is_first_process():
+            show(results_table(run))
         return Classifier.of_run(run.path, is_kept=out is not None)
 
 

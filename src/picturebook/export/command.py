@@ -26,6 +26,8 @@ from picturebook.types import UNLABELLED, Reporter
 from picturebook.writing import checksum, checksums_below, sync_folder, write_json
 
 KINDS = ("onnx", "timm", "hub")
+_ROUGH = 500
+"""Test pictures below which a calibration error is mostly chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,5 +210,6 @@ def _calibration(source: Source) -> dict[str, str]:
     told = f"T = {source.temperature:.4g}, fitted on validation"
     if numbers.get("split") == "test":
         ece = numbers["ece"]
-        told += f"; on test the calibration error goes from {percent(ece['before'])} to {percent(ece['after'])}"
+        rough = f", which says little: {numbers['num']} pictures" if numbers["num"] < _ROUGH else ""
+        told += f"; on test the calibration error goes from {percent(ece['before'])} to {percent(ece['after'])}{rough}"
     return {"calibration": told}

@@ -86,7 +86,8 @@ def audit(
         )
     if stages.accelerator.is_main_process:
         write_json(stages.folder.audit, found.to_dict())
-    stages.reporter.say(f"Audit of the teacher: {headline(found)}. {found.reasons[0]}")
+    goes_on = " The run goes on." if found.verdict == "WARN" else ""
+    stages.reporter.say(f"Audit of the teacher: {headline(found)}. {found.reasons[0]}{goes_on}")
     return found
 
 

@@ -190,7 +190,8 @@ class Stages:
             kept = train(training, run=self.folder, accelerator=self.accelerator)
         if options.keep == "best":
             self.reporter.say(
-                f"{name}: the weights of step {kept} of {batches.num_steps} are kept, the best on validation pictures."
+                f"{name}: the weights of epoch {kept / batches.steps_per_epoch:.0f} of {options.epochs} are kept, the best on "
+                "validation pictures."
             )
 
     @property

@@ -68,6 +68,8 @@ class Calibration:
 class AuditTable:
     """What the teacher reads."""
 
+    verdict: str
+    """PASS, WARN or FAIL."""
     headline: str
     reasons: tuple[str, ...]
     columns: tuple[str, ...]

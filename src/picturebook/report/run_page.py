@@ -10,6 +10,14 @@ from picturebook.report.reliability import reliability_plot
 from picturebook.report.run_content import RunReport
 from picturebook.report.wording import UNMEASURED, decimals, duration, interval, percent
 
+_AUDIT_MEANS = {
+    "PASS": "The words do not tell this teacher the answer: its student learns from what it sees.",
+    "WARN": "It is not sure that the words leave the answer to the picture. The student is good for use; before a gain is called "
+    "the words', settle what stands below.",
+    "FAIL": "The words may tell this teacher the answer. Its student is good for use, but no gain may be called the words'.",
+}
+"""What each verdict means for somebody who has not read docs/audit.md."""
+
 
 def render_run(report: RunReport) -> str:
     """Give the page as text; equal reports give equal text. Every word of the report is escaped."""
@@ -25,6 +33,7 @@ def render_run(report: RunReport) -> str:
         heat_key=", ".join(attention.heat_key()),
         interval=interval,
         total_seconds=sum(seconds for _, seconds in report.cost),
+        audit_means=_AUDIT_MEANS,
         with_gains=report.gain is not None,
         with_examples=any(pair.pictures for pair in report.pairs),
     )

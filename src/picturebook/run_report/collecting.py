@@ -116,7 +116,9 @@ def collect(run: RunFiles, baseline: RunFiles | None, *, cache: Path, reporter: 
         activation=looks.shown,
         activation_note=looks.note,
         agreement=_agreement(run),
-        audit=None if audit is None else AuditTable(headline(audit), audit.reasons, COLUMNS, tuple(summary_rows(audit))),
+        audit=None
+        if audit is None
+        else AuditTable(audit.verdict, headline(audit), audit.reasons, COLUMNS, tuple(summary_rows(audit))),
         setting=_setting(run),
         cost=tuple((stage, float(seconds)) for stage, seconds in run.results["seconds"].items()),
         commands=_commands(run, baseline),
@@ -160,7 +162,7 @@ def _arms(run: RunFiles, audit: Audit | None) -> tuple[Arm, ...]:
         if "privileged" in label:
             note = "its words may tell it the label: no rival to what sees pictures alone"
         elif "reads captions" in name or "own words" in name:
-            note = "reads each picture's own words, which a new picture has not"
+            note = "reads each picture's own words; a new picture has none"
         measured = {key: float(numbers[key]) for key in ("accuracy", "low", "high", "nll", "ece")}
         arms.append(Arm(name, label, **measured, seconds=float("nan"), num_test=numbers["num"], note=note))
     return tuple(sorted(arms, key=lambda arm: arm.name != "student"))
@@ -170,7 +172,7 @@ def _agreement(run: RunFiles) -> str:
     """How often student and teachers say the same; nothing for a run that has none, or is older than this number."""
     asked = {name: splits.get(run.split, {}) for name, splits in run.results["models"].items()}
     return " ".join(
-        f"The student says what the {name} says of {percent(numbers['agreement'])} of the {numbers['num']:,} {SPLITS[run.split]} "
+        f"Agreement of the student with the {name}: {percent(numbers['agreement'])} of the {numbers['num']:,} {SPLITS[run.split]} "
         "pictures."
         for name, numbers in asked.items()
         if "agreement" in numbers
