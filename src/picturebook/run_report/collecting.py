@@ -172,8 +172,8 @@ def _agreement(run: RunFiles) -> str:
     """How often student and teachers say the same; nothing for a run that has none, or is older than this number."""
     asked = {name: splits.get(run.split, {}) for name, splits in run.results["models"].items()}
     return " ".join(
-        f"Agreement of the student with the {name}: {percent(numbers['agreement'])} of the {numbers['num']:,} {SPLITS[run.split]} "
-        "pictures."
+        f"Agreement of the student with the {name}: {percent(numbers['agreement'])} of the {numbers['num']:,} "
+        f"{SPLITS[run.split]} pictures."
         for name, numbers in asked.items()
         if "agreement" in numbers
     )
