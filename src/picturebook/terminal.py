@@ -105,14 +105,27 @@ def percent(fraction: float | None) -> str:
 
 def results_table(folder: RunFolder) -> RenderableType:
     """A finished run's models on validation and test pictures, and what to do next."""
+    models = read_json(folder.results)["models"]
     table = _numbers_table(title=str(folder.path))
-    for name, splits in read_json(folder.results)["models"].items():
+    for name, splits in models.items():
         for split, numbers in splits.items():
             # What is told the answer may not stand beside what looks for it (docs/audit.md).
             cells = (str(numbers["num"]), "not shown") if name.endswith(LABEL_PRIVILEGED) else _cells(numbers)
             table.add_row(name, split, *cells)
-    after = f"Next: picturebook report {folder.path}, picturebook predict {folder.path} PICTURES. Student: {folder.student}"
-    return Group(table, "NLL and ECE judge the probabilities: the lower the better.", after)
+    run = folder.path
+    after = (
+        f"Next: picturebook report {run}, predict {run} PICTURES, export {run} --to onnx, serve {run}. Student: {folder.student}"
+    )
+    return Group(table, "NLL and ECE judge the probabilities: the lower the better.", *_in_a_sentence(models["student"]), after)
+
+
+def _in_a_sentence(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a run came to, for whoever reads one line; nothing where no test picture has a label."""
+    if (test := splits.get("test")) is None:
+        return []
+    sure = f"95 % interval {percent(test['low'])} to {percent(test['high'])}"
+    rate = f"always saying the commonest class: {percent(test['majority'])} %"
+    return [f"The student names {percent(test['accuracy'])} % of {test['num']} test pictures rightly ({sure}); {rate}."]
 
 
 def evaluation_table(result: "Evaluation") -> RenderableType:

@@ -80,7 +80,7 @@ def judge(evidence: Evidence) -> tuple[Verdict, tuple[str, ...]]:
     if failures:
         return "FAIL", (*failures, *reasons, _AFTER_FAIL)
     if evidence.num < evidence.num_needed:
-        doubts.insert(0, f"Only {evidence.num} pictures were audited: a PASS needs {evidence.num_needed} (1000, and 20 a class).")
+        doubts.insert(0, f"{evidence.num} pictures were audited, too few to be sure: a PASS needs {evidence.num_needed}.")
     if doubts:
         return "WARN", (*doubts, *reasons)
     return "PASS", (_why_pass(evidence), *reasons)

@@ -181,7 +181,7 @@ def _text(found: Found) -> list[_Setting]:
         _Setting("", why=f"{_DECIDE} what the texts may know; only you can tell where they come from:"),
         _Setting(
             "",
-            why='  "label_blind"  whoever wrote them, a person or a captioning model, saw the picture and was not told its class',
+            why='  "label_blind"  who wrote them, a person or a model, was not told the class; to name what one sees is no harm',
         ),
         _Setting("", why='  "privileged"   they were written from the class, or by somebody who was told it'),
         _Setting(
