@@ -25,7 +25,7 @@ test-browser: $(VENV)/.dev  ## pages in a real Chromium, Debian's, which root ge
 	@command -v chromium >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ]; then apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium; \
 	  else echo "There is no chromium: install it (apt-get install chromium, as root), or put one in PATH." >&2; exit 1; fi; }
-	$(BIN)/python -m pytest -m browser tests/browser
+	$(BIN)/python -m pytest -m browser --numprocesses 2 --dist loadfile tests/browser
 
 check: $(VENV)/.dev  ## lint, format, types, layers
 	$(BIN)/ruff check src tests benchmarks examples
