@@ -110,7 +110,7 @@ def page(arms: list[dict[str, Any]], contrasts: list[dict[str, Any]], plots: Cal
             spread = "" if one["sd"] is None else f" ({one['sd']:.1f})"
             seconds = "–" if one["seconds"] is None else f"{one['seconds']:.0f}"
             lines.append(
-                f"| {one['setting']} | {one['arm']} | {one['n']} | {one['mean']:.1f}{spread} | {seconds} | {one['commit']} |"
+                f"| {one["setting"] or "–"} | {one["arm"]} | {one['n']} | {one['mean']:.1f}{spread} | {seconds} | {one['commit']} |"
             )
         found = _of(contrasts, study, family)
         if found:
@@ -130,7 +130,7 @@ def _contrast_line(one: dict[str, Any]) -> str:
     interval = "–" if one["low"] is None else f"{one['low']:+.1f} … {one['high']:+.1f}"
     p = "–" if one["p"] is None else f"{one['p']:.3f}"
     number = str(one["n"]) if one["n"] >= CLAIM else f"{one['n']} (no claim)"
-    cells = (one["setting"], one["contrast"], number, f"{one['mean']:+.1f}", interval, p, one["audit"] or "–")
+    cells = (one["setting"] or "–", one["contrast"], number, f"{one['mean']:+.1f}", interval, p, one["audit"] or "–")
     return f"| {' | '.join(map(str, cells))} |"
 
 
