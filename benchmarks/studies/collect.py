@@ -109,9 +109,8 @@ def page(arms: list[dict[str, Any]], contrasts: list[dict[str, Any]], plots: Cal
         for one in _of(arms, study, family):
             spread = "" if one["sd"] is None else f" ({one['sd']:.1f})"
             seconds = "–" if one["seconds"] is None else f"{one['seconds']:.0f}"
-            lines.append(
-                f"| {one["setting"] or "–"} | {one["arm"]} | {one['n']} | {one['mean']:.1f}{spread} | {seconds} | {one['commit']} |"
-            )
+            setting = one["setting"] or "–"
+            lines.append(f"| {setting} | {one['arm']} | {one['n']} | {one['mean']:.1f}{spread} | {seconds} | {one['commit']} |")
         found = _of(contrasts, study, family)
         if found:
             lines += ["", "| setting | contrast | n | difference | 95 % interval | p | audit |", "|---|---|--:|--:|--:|--:|---|"]
