@@ -63,6 +63,12 @@ def merged(base: Settings, changes: Settings) -> Settings:
     return result
 
 
+def frozen(changes: dict[str, Any], encoder: str) -> dict[str, Any]:
+    """The changes with the encoder that no toy picture has taught in its place."""
+    teacher = changes.get("teacher", {})
+    return {**changes, "teacher": {**teacher, "image_encoder": encoder}} if "image_encoder" in teacher else changes
+
+
 def write_toy_text_encoder(root: Path) -> Path:
     """A sentence-transformers folder: a random BERT of 2 layers and width 16 under mean pooling."""
     from sentence_transformers import SentenceTransformer

@@ -29,6 +29,7 @@ TESTS = [
     *("data/test_view_colour.py", "data/test_view_filters.py", "data/test_view_geometry.py", "data/test_view_strong.py"),
     *(
         "data/test_views.py",
+        "data/test_view_options.py",
         "data/test_view_places.py",
         "data/test_view_settings.py",
         "stores",

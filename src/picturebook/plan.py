@@ -139,14 +139,13 @@ class _SmallStages(Stages):
         self._rows = self._num_pictures / len(rows["train"])
         self._views = views / min(views, _VIEWS)
         self._evaluated = evaluated / max(1, sum(len(rows[split]) for split in ("val", "test")))
-        kept = _token_views(options, views)
-        small = min(views, _VIEWS)
-        update: dict[str, Any] = {"train": options.train.model_copy(update={"num_views": small})}
-        if kept < views:  # the run labels pictures, not stored tokens, and so must this
-            small = 1
-            if isinstance(teacher := dict(options).get("teacher"), EncoderOptions):
-                update["teacher"] = teacher.model_copy(update={"token_views": 1})
-        self._factors["tokens"] = self._rows * kept / small
+        num_views, token_views = min(views, _VIEWS), _token_views(options, views)
+        # Where the run stores tokens of some views alone, it labels pictures and not tokens, and so must this.
+        few_tokens = num_views if token_views == views else 1
+        self._factors["tokens"] = self._rows * token_views / few_tokens
+        update: dict[str, Any] = {"train": options.train.model_copy(update={"num_views": num_views})}
+        if isinstance(teacher := dict(options).get("teacher"), EncoderOptions):
+            update["teacher"] = teacher.model_copy(update={"token_views": few_tokens})
         self.options = options.model_copy(update=update)
         self.pictures = replace(self.pictures, rows=rows)
         self.maker = replace(self.maker, pictures=self.pictures).among(rows["train"])

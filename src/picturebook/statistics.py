@@ -180,12 +180,12 @@ def mcnemar(a_right: Sequence[bool] | np.ndarray, b_right: Sequence[bool] | np.n
     Raises:
         ValueError: other lengths.
     """
+    from scipy.stats import binomtest
+
     first, second = np.asarray(a_right, dtype=bool), np.asarray(b_right, dtype=bool)
     if first.shape != second.shape or first.ndim != 1:
         raise ValueError(f"expected two lists of equal length, got shapes {list(first.shape)} and {list(second.shape)}")
     only_a, only_b = int((first & ~second).sum()), int((second & ~first).sum())
-    from scipy.stats import binomtest
-
     p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
     return McNemarTest(only_a, only_b, p)
 

@@ -35,6 +35,8 @@ _WORDS = {
     "no_words": "words",
 }
 """Fields of an inspection → what a person reads."""
+_SHARES = {"named"}
+"""Fields of an inspection that are shares of 1; a person reads percent."""
 
 
 class Terminal:
@@ -129,7 +131,7 @@ def _in_a_sentence(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def evaluation_table(result: "Evaluation") -> RenderableType:
-    """One evaluation, as training shows it, and what else was measured."""
+    """One evaluation, and what else was measured."""
     numbers = result.to_dict()
     table = Table("pictures", "accuracy %", "95 % interval", "NLL", "ECE %")
     table.add_row(*_cells(numbers))
@@ -186,7 +188,7 @@ def _in_words(name: str) -> str:
 
 
 def _plain(value: Any, name: str = "") -> str:
-    if name == "named":
+    if name in _SHARES:
         return f"{percent(value)} %"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(part)}" for key, part in value.items())

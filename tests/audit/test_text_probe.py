@@ -91,7 +91,9 @@ def test_the_audit_reports_what_the_words_say_by_themselves() -> None:
 
 
 def test_the_audited_sentences_stand_in_for_training_sentences_and_missing_words_are_said() -> None:
-    answer = lambda positions, tokens, texts: torch.zeros(len(tokens), K)  # noqa: E731
+    def answer(positions: torch.Tensor, tokens: torch.Tensor, texts: object) -> torch.Tensor:
+        return torch.zeros(len(tokens), K)
+
     audit = audit_teacher(answer, audited(own_sentences=("a bee",) * 40), kind="unknown", temperature=1.0, num_noise=50)
     assert audit["R14a"].value == 0.25
     assert "audited texts" in audit["R14a"].note

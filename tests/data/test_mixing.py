@@ -15,7 +15,7 @@ IDS = np.arange(NUM) * 10**12 - 7
 VIEWS = np.arange(NUM) % 4
 
 
-def draws(mixup: float, cutmix: float, *, some: np.ndarray | slice = slice(None), seed: int = 0):  # type: ignore[no-untyped-def]
+def draws(mixup: float, cutmix: float, *, some: np.ndarray | slice = slice(None), seed: int = 0):
     partners = Partners(IDS, np.arange(0, NUM, 3))
     return draw_mixes(seed, IDS[some], VIEWS[some], partners, mixup=mixup, cutmix=cutmix, image_size=16)
 

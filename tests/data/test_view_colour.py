@@ -36,7 +36,7 @@ def eight_bit(side: int = 24) -> torch.Tensor:
 
 def through_pillow(images: torch.Tensor, change: object) -> np.ndarray:
     bytes_ = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    changed = np.stack([np.asarray(change(Image.fromarray(image))) for image in bytes_])  # type: ignore[operator]
+    changed = np.stack([np.asarray(change(Image.fromarray(image))) for image in bytes_])
     return changed.transpose(0, 3, 1, 2)
 
 

@@ -14,7 +14,7 @@ from picturebook.data.tables import DataOptions, read_table
 from picturebook.describe import describe, read_settings
 from picturebook.errors import ModelError, OptionError, StoreError
 from picturebook.models.captioners import Captioner
-from picturebook.types import Progress, Silence
+from picturebook.types import Silence
 
 NAMES = ["ant/0.png", "ant/1.png", "owl/0.png", "owl/1.png", "zebra/0.png", "zebra/1.png"]
 
@@ -57,7 +57,10 @@ class Counting(nn.Module):
 @pytest.fixture
 def echo(monkeypatch: pytest.MonkeyPatch) -> Echo:
     echo = Echo()
-    load = lambda name, *, max_tokens, device: Captioner(Counting(), echo, max_tokens=max_tokens)  # noqa: E731
+
+    def load(name: str, *, max_tokens: int, device: object) -> Captioner:
+        return Captioner(Counting(), echo, max_tokens=max_tokens)
+
     monkeypatch.setattr("picturebook.describe.command.load_captioner", load)
     return echo
 
@@ -195,8 +198,7 @@ def test_progress_counts_all_pictures(root: Path, echo: Echo, write: Write) -> N
         def stage(self, name: str) -> Any:
             from contextlib import nullcontext
 
-            progress: Progress = lambda done, total: seen.append((done, total))  # noqa: E731
-            return nullcontext(progress)
+            return nullcontext(lambda done, total: seen.append((done, total)))
 
     options = read_settings(str(root), (), captions=True, classes=False, model="echo", batch_size=4, out=str(root / "c.jsonl"))
     describe(options, reporter=Listening())

@@ -8,6 +8,7 @@ import pytest
 import torch
 from lines import Line, run, training, weights
 
+from interrupting import PowerCutError
 from picturebook.engine import TrainOptions
 from picturebook.engine.checkpoints import Best
 from picturebook.errors import InterruptionError
@@ -76,10 +77,6 @@ def test_only_what_was_validated_can_be_the_best(tmp_path: Path) -> None:
     objective = Line()
     run(tmp_path, training(objective, validate=measuring(objective, {8: 0.1, 12: 0.0}), keep="best", validations=2))
     assert int(objective.steps) == 8
-
-
-class PowerCutError(Exception):
-    """Not one of ours."""
 
 
 @pytest.mark.parametrize("stop", [1, 4, 6, 8, 9, 12])

@@ -9,6 +9,7 @@ import torch
 from lines import Line, Numbers, run, training, weights
 from torch import nn
 
+from interrupting import PowerCutError
 from picturebook.engine import TrainOptions, build_accelerator, build_optimizer, learning_rate, on_first_process
 from picturebook.errors import OptionError, RunError, TrainingError
 
@@ -109,10 +110,6 @@ def test_the_seed_decides_what_dropout_drops_and_the_global_generator_does_not(t
         found.append(weights(objective))
     assert found[0] == found[1]
     assert found[0] != found[2]
-
-
-class PowerCutError(Exception):
-    """Not one of ours."""
 
 
 @pytest.mark.parametrize("stop", [1, 4, 6, 11, 12])

@@ -17,7 +17,7 @@ from picturebook.options import validate
 
 
 def made(**settings: object) -> Dino:
-    objective: Dino = dino(None, **settings).objective  # type: ignore[arg-type]  # the folder is not looked at
+    objective: Dino = dino(None, **settings).objective  # the folder is not looked at
     return objective
 
 

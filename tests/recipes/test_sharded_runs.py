@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from interrupting import PowerCutError
 from picturebook.config import dump_options, load_options, run_recipe
 from picturebook.recipes.tokens import encode_pictures
 from picturebook.runs import RunFolder, read_json
@@ -22,13 +23,9 @@ from two_processes import join_two, run_in_two
 
 Make = Callable[..., Any]
 
-# Plain SGD, as in test_equalities.py. Targets of 33 pictures in 9 views are 297 records: 3 chunks, shared out as 2 + 1.
+# Plain SGD, as in test_two_processes.py. Targets of 33 pictures in 9 views are 297 records: 3 chunks, shared out as 2 + 1.
 TRAIN = {"optimizer": "sgd", "learning_rate": 0.05, "batch_size": 15, "epochs": 9}
 HEAD = {"teacher": {"train": {**TRAIN, "epochs": 2}, "head": {"dropout": 0.0}, "image_encoder": "FROZEN"}}
-
-
-class PowerCutError(Exception):
-    """Not one of ours."""
 
 
 def label(options: Any, *, batches: int | None = None) -> Path:
@@ -103,7 +100,7 @@ def made(options: Make, tmp_path_factory: pytest.TempPathFactory) -> Made:
     run_in_two(label_in_two, *(root / f"{name}.toml" for name in files))
     targets = tuple(stored(RunFolder(root / "labels" / f"run-{count}").stage("targets")) for count in (1, 2))
     tokens = tuple(stored(root / "tokens" / f"cache-{count}" / "tokens") for count in (1, 2))
-    return Made((one, RunFolder(root / "run" / "run-2")), targets, tokens)  # type: ignore[arg-type]
+    return Made((one, RunFolder(root / "run" / "run-2")), targets, tokens)
 
 
 def test_two_processes_equal_one_on_shards(made: Made) -> None:

@@ -144,7 +144,7 @@ def test_of_three_processes_one_dies_and_is_taken_up(
     with pytest.raises(StoreError, match="is incomplete"):
         writer.finish()
     writer.take((1, 3))
-    ids, _ = functions["fill"](writer)  # type: ignore[misc]
+    ids, _ = functions["fill"](writer)
     assert len(ids) == 2 * CHUNK  # the chunk that was cut off and the one after it, not the first
     writer.finish()
     assert content(tmp_path / "store") == alone

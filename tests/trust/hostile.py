@@ -96,7 +96,7 @@ class _Words:
     fingerprint = "words"
 
     def encode(self, texts: object, *, progress: object = None) -> torch.Tensor:
-        return torch.zeros(len(list(texts)), 4)  # type: ignore[call-overload]
+        return torch.zeros(len(list(texts)), 4)
 
     def encode_tokens(self, texts: object, *, progress: object = None) -> list[torch.Tensor]:
         return []

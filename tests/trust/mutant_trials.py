@@ -270,7 +270,7 @@ def _put_before_others(source: Path) -> None:
 
 def _exchange(functions: list[FunctionType], source: str, path: Path, module: object) -> None:
     """Give the functions their code in the changed source."""
-    whole = module.__spec__.loader.source_to_code(source.encode(), str(path))  # type: ignore[attr-defined]
+    whole = module.__spec__.loader.source_to_code(source.encode(), str(path))
     codes = {(code.co_qualname, code.co_firstlineno): code for code in _codes(whole)}
     before = [function.__code__ for function in functions]
     for function in functions:

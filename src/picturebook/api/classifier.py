@@ -115,7 +115,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
             self.run_ = None if self.out is None else run.path
         return self
 
-    def predict_proba(self, X: Sequence[object] | np.ndarray) -> Float[np.ndarray, "pictures classes"]:  # noqa: N803
+    def predict_proba(self, X: Sequence[object] | np.ndarray) -> Float[np.ndarray, "pictures classes"]:  # noqa: N803 - scikit-learn's name
         """Probabilities, calibrated where there were validation pictures; the columns are `classes_`, rows sum to 1.
 
         Raises:
@@ -131,7 +131,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
             answers.append(self._answerer.answer(decoded).numpy()[:, self._columns])
         return np.concatenate(answers)
 
-    def predict(self, X: Sequence[object] | np.ndarray) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Sequence[object] | np.ndarray) -> np.ndarray:  # noqa: N803 - scikit-learn's name
         """The likeliest class of each picture, as `y` had it. Raises as `predict_proba`."""
         probabilities = self.predict_proba(X)
         labels: np.ndarray = self.classes_[probabilities.argmax(axis=1)]

@@ -36,7 +36,7 @@ class ShallowClassifier(nn.Module):
             nn.Conv2d(in_width, middle, 1, bias=False),
             _norm(norm, middle),
             nn.ReLU(inplace=True),
-            nn.Conv2d(middle, middle, bias=False, **shrinking),  # type: ignore[arg-type]
+            nn.Conv2d(middle, middle, bias=False, **shrinking),  # type: ignore[arg-type]  # mypy takes the names for any argument
             _norm(norm, middle),
             nn.ReLU(inplace=True),
             nn.Conv2d(middle, width, 1, bias=False),
@@ -117,7 +117,8 @@ class EarlyExit(nn.Module):
         """Put a new classifier of that many classes in its place; 0 leaves it out. The pooling is always the mean."""
         assert global_pool in (None, "avg"), "An exit has mean pooling."
         self.num_classes = num_classes
-        self.exit.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()  # type: ignore[assignment]
+        fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        self.exit.fc = fc  # type: ignore[assignment]  # it was declared as a linear layer
 
 
 def early_exit(pretrained: bool = False, **kwargs: Any) -> nn.Module:

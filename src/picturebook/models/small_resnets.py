@@ -172,7 +172,7 @@ class CifarResNet(StagedResNet):
         )
         stages = _stages(block, (widths[0], *widths), depth, drop_path_rate)
         head = {"num_classes": num_classes, "global_pool": global_pool, "drop_rate": drop_rate}
-        super().__init__(stem, stages, widths, nn.Identity(), **head)  # type: ignore[arg-type]
+        super().__init__(stem, stages, widths, nn.Identity(), **head)  # type: ignore[arg-type]  # one dict of several types
 
 
 class WideResNet(StagedResNet):
@@ -208,7 +208,8 @@ class WideResNet(StagedResNet):
         last = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True))
         stem = nn.Conv2d(in_chans, 16, 3, padding=1, bias=False)
         head = {"num_classes": num_classes, "global_pool": global_pool, "drop_rate": drop_rate}
-        super().__init__(stem, _stages(block, (16, *widths), depth, drop_path_rate), widths, last, **head)  # type: ignore[arg-type]
+        stages = _stages(block, (16, *widths), depth, drop_path_rate)
+        super().__init__(stem, stages, widths, last, **head)  # type: ignore[arg-type]  # one dict of several types
 
 
 class PreActivationBlock(nn.Module):
