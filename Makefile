@@ -3,17 +3,21 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 export HF_HUB_OFFLINE = 1
+# What is imported is compiled then and kept: pip would compile all of it, for a minute, in one process.
+export PYTHONDONTWRITEBYTECODE =
+PIP = $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[demo]'
 
 .PHONY: bench trust demo test test-browser check docs clean
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	$(PIP)
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.demo dev-requirements.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement dev-requirements.txt
-	touch $@
+$(VENV)/.dev: pyproject.toml constraints.txt dev-requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --requirement dev-requirements.txt
+	touch $(VENV)/.demo $@
 
 demo: $(VENV)/.demo  ## teacher, student and baselines on real pictures and words; ends with a table and runs/demo/report.html
 	$(BIN)/picturebook demo

@@ -1,5 +1,3 @@
-import os
-import socket
 from pathlib import Path
 
 import jaxtyping
@@ -7,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from loss_cases import SHAPES, normal
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor, distributed
 
 from picturebook.losses import (
     contrastive_alignment,
@@ -16,6 +14,7 @@ from picturebook.losses import (
     info_nce,
     sigmoid_contrast,
 )
+from two_processes import join_two, run_in_two
 
 TEMPERATURES = [0.01, 0.07, 1.0, 100.0]
 
@@ -252,8 +251,8 @@ def step(rows: slice) -> dict[str, list[Tensor]]:
 
 
 def work(rank: int, port: int, file: Path) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    distributed.init_process_group("gloo", rank=rank, world_size=2)
+    join_two(rank, port)
+    distributed.init_process_group("gloo")
     found = step(slice(0, 5) if rank == 0 else slice(5, 9))
     for gradients in found.values():
         for gradient in gradients:
@@ -265,10 +264,7 @@ def work(rank: int, port: int, file: Path) -> None:
 
 
 def test_gradients_of_two_uneven_processes_are_those_of_one(tmp_path: Path) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    multiprocessing.spawn(work, (port, tmp_path / "found.pt"), nprocs=2)
+    run_in_two(work, tmp_path / "found.pt")
     found, expected = torch.load(tmp_path / "found.pt", weights_only=True), step(slice(0, 9))
     for name, gradients in expected.items():
         assert gradients[0].abs().max() > 0.1

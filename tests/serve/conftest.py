@@ -11,7 +11,7 @@ from served import app_of, open_run
 
 @pytest.fixture(scope="session")
 def answers_of(finished_run: Callable[[str], RunFolder], toy_cache: Path) -> Callable[[str], Answers]:
-    """The run of a case (conftest.RECIPE_CASES), open; once in the session."""
+    """The run of a case (toy_runs.RECIPE_CASES), open; once in the session."""
     opened: dict[str, Answers] = {}
 
     def answers(case: str) -> Answers:
