@@ -168,7 +168,7 @@ def _report(out: Path, data: Path, arms: list[DemoArm], model: str, seconds: flo
             "A few hundred test drawings and one seed show the way and rank nothing: look at how the intervals overlap.",
             "Losses of different arms are different functions: compare each curve with itself.",
         ),
-        credits=(data / "CREDITS.md").read_text(encoding="utf-8"),
+        credits=(data / "CREDITS.md").read_text(encoding="utf-8").removeprefix("# "),
     )
     write_report(report, out / "report.html")
 
