@@ -12,7 +12,7 @@ from torch import nn
 import tiny_generators
 from picturebook.data.tables import DataOptions, read_table
 from picturebook.describe import describe, read_settings
-from picturebook.errors import ModelError, OptionError, StoreError
+from picturebook.errors import DataError, ModelError, OptionError, StoreError
 from picturebook.models.captioners import Captioner
 from picturebook.types import Silence
 
@@ -124,6 +124,18 @@ def test_a_picture_without_a_label_is_not_asked_about_its_label(write: Write, ec
     assert "owl/1.png: the prompt needs a label" in write(prompt="a {label} is")["failed"]
     (root / "captions.jsonl").unlink()
     assert "failed" not in write(prompt="a photo of")
+
+
+def test_a_folder_without_labels_is_captioned_unless_the_prompt_asks_for_one(write: Write, echo: Echo, root: Path) -> None:
+    for name in NAMES:
+        (root / name).rename(root / name.replace("/", "-"))
+    rows = write(prompt="a photo of")
+    assert "6 of 6 pictures" in rows["written"]
+    assert [line["file_name"] for line in lines(root)] == [name.replace("/", "-") for name in NAMES]
+    table = read_table(DataOptions(root=str(root), metadata="captions.jsonl"), to_train=False, needs_labels=False)
+    assert table.texts == tuple(line["text"] for line in lines(root))
+    with pytest.raises(DataError, match="have no labels: no class folders"):
+        write(prompt="a {label} is", out=str(root / "privileged.jsonl"))
 
 
 def test_broken_pictures_are_listed_and_the_rest_goes_on(write: Write, echo: Echo, root: Path) -> None:

@@ -45,13 +45,14 @@ def picture_names(root: Path) -> tuple[list[str], list[str]]:
     return sorted(pictures), sorted(folders)
 
 
-def read_folder(root: Path, columns: ColumnOptions, metadata: str | None) -> Rows:
+def read_folder(root: Path, columns: ColumnOptions, metadata: str | None, *, needs_labels: bool = True) -> Rows:
     """Read pictures in folders, with the metadata beside them.
 
     Args:
         root: the data root.
         columns: what the metadata's columns are called.
         metadata: path of the metadata file, relative to the root; None looks for one in the root, else in its split folders.
+        needs_labels: refuse pictures of which none has a label.
 
     Raises:
         DataError: no pictures, no labels, or the metadata cannot be used.
@@ -65,9 +66,9 @@ def read_folder(root: Path, columns: ColumnOptions, metadata: str | None) -> Row
     has_split_folders = _has_split_folders(names, root)
     places = {name: _place(name, has_split_folders) for name in names}
     has_labels = table is not None and table.is_filled(columns.label)
-    if not has_labels and not any(place.folder for place in places.values()):
+    if needs_labels and not has_labels and not any(place.folder for place in places.values()):
         raise _no_labels(root, table, columns)
-    kept, findings = _join(root, names, places, table, has_labels)
+    kept, findings = _join(root, names, places, table, has_labels=has_labels, needs_labels=needs_labels)
     if not has_labels:
         findings += _empty_folders(folders, has_split_folders, places)
     splits = tuple(places[name].split for name in kept)
@@ -155,7 +156,7 @@ def _only_metadata(folder: Path) -> Path | None:
 
 
 def _join(
-    root: Path, names: list[str], places: dict[str, _Place], table: Metadata | None, has_labels: bool
+    root: Path, names: list[str], places: dict[str, _Place], table: Metadata | None, *, has_labels: bool, needs_labels: bool
 ) -> tuple[tuple[str, ...], list[Finding]]:
     """Choose the pictures that are used; list the files without a row, without a folder, and the rows without a file."""
     findings: list[Finding] = []
@@ -176,11 +177,12 @@ def _join(
     if table is not None and has_labels:
         note("skipped", "on disk but not in the metadata", [name for name in names if name not in table.rows])
         return tuple(name for name in names if name in table.rows), findings
-    note("skipped", "not in a class folder", [name for name in names if not places[name].folder])
-    kept = tuple(name for name in names if places[name].folder)
+    if needs_labels:
+        note("skipped", "not in a class folder", [name for name in names if not places[name].folder])
+        names = [name for name in names if places[name].folder]
     if table is not None:
-        note("warned", "no row in the metadata, so no text", [name for name in kept if name not in table.rows])
-    return kept, findings
+        note("warned", "no row in the metadata, so no text", [name for name in names if name not in table.rows])
+    return tuple(names), findings
 
 
 def _exists(path: Path) -> bool:

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def read_hub(source: str, columns: ColumnOptions) -> Rows:
+def read_hub(source: str, columns: ColumnOptions, *, needs_labels: bool = True) -> Rows:
     """Read a data set of the hub, by "owner/name".
 
     Raises:
-        DataError: it cannot be had, or lacks the image or label column.
+        DataError: it cannot be had, or lacks the image column, or a label column that is needed.
     """
     parts, findings = _known_splits(_load(source), source)
     present = tuple(dict.fromkeys(column for part in parts.values() for column in part.column_names))
-    for column in (columns.image, columns.label):
+    for column in (columns.image, columns.label) if needs_labels else (columns.image,):
         if column not in present:
             raise DataError(f"{no_column(column, present, source)} Set data.columns.image or data.columns.label.")
     check_named_columns(columns, present, source)

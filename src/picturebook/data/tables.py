@@ -47,7 +47,12 @@ class DataOptions(Options):
 
 
 def read_table(
-    options: DataOptions, *, text_column: str | None = None, to_train: bool = True, cache: Path | None = None
+    options: DataOptions,
+    *,
+    text_column: str | None = None,
+    to_train: bool = True,
+    needs_labels: bool = True,
+    cache: Path | None = None,
 ) -> Table:
     """Read the rows of a data root, without decoding a picture.
 
@@ -55,6 +60,7 @@ def read_table(
         options: the data root and its layout.
         text_column: a column of texts that must be there; None reads `options.columns.text` where there is one.
         to_train: refuse what a classifier cannot be trained on, fewer than two classes.
+        needs_labels: refuse folders and hub data sets that have no labels at all.
         cache: where the index of shards is kept; None reads it anew.
 
     Raises:
@@ -71,7 +77,7 @@ def read_table(
             raise TextError(f"There is no column {asked!r}: IDX files hold no texts.")
         files = tuple(sorted(path.name for path in root.iterdir() if path.is_file()))
         return replace(read_idx_table(root), stamp=stamp(root, files))
-    rows = _rows(root, options, columns, cache)
+    rows = _rows(root, options, columns, cache, needs_labels=needs_labels)
     if asked is not None:
         _check_texts(asked, rows)
     return _table(rows, options.root, to_train=to_train)
@@ -81,7 +87,7 @@ def _is_idx(root: Path) -> bool:
     return any((root / name).is_file() for name in ("train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"))
 
 
-def _rows(root: Path, options: DataOptions, columns: ColumnOptions, cache: Path | None) -> Rows:
+def _rows(root: Path, options: DataOptions, columns: ColumnOptions, cache: Path | None, *, needs_labels: bool) -> Rows:
     shards = find_shards(options.root)
     if shards is None and root.is_file():
         raise DataError(
@@ -91,11 +97,11 @@ def _rows(root: Path, options: DataOptions, columns: ColumnOptions, cache: Path 
     if shards is None and not root.exists() and not is_hub:
         raise DataError(f"data.root: there is no folder or file {root}. Relative paths start at the working directory.")
     if shards is None and not is_hub:
-        return read_folder(root, columns, options.metadata)
+        return read_folder(root, columns, options.metadata, needs_labels=needs_labels)
     if options.metadata is not None:
         raise DataError("data.metadata stands beside a folder of pictures; shards and hub data sets have their own columns.")
     if shards is None:
-        return read_hub(options.root, columns)
+        return read_hub(options.root, columns, needs_labels=needs_labels)
     return read_tar_shards(shards, columns, cache=cache) if shards.kind == "tar" else read_parquet_shards(shards, columns)
 
 

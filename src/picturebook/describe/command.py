@@ -76,7 +76,8 @@ def describe(
         InterruptionError: SIGTERM came; what is done is kept.
     """
     with sigterm_raises():
-        table = read_table(options.data, to_train=False)
+        needs_labels = options.task == "classes" or "{label}" in options.template
+        table = read_table(options.data, to_train=False, needs_labels=needs_labels)
         if options.task == "captions":
             return _describe_pictures(options, table, reporter)
         return _describe_classes(options, table, reporter, _find_server(options, environment), waiting)
