@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from picturebook.caching import clean_cache, describe, list_cache
+from picturebook.caching import cache_folder, clean_cache, describe, list_cache
 from picturebook.errors import OptionError
 
 
@@ -74,3 +74,13 @@ def test_what_a_run_is_filling_stays(cache: Path) -> None:
 def test_an_unknown_kind_is_refused(cache: Path) -> None:
     with pytest.raises(OptionError, match=r"There is no kind of cache entry 'token'\. Did you mean 'tokens'"):
         clean_cache(cache, kinds=["token"])
+
+
+def test_the_cache_is_where_it_is_asked_then_where_the_environment_says_then_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PICTUREBOOK_CACHE", str(tmp_path / "mine"))
+    assert cache_folder(str(tmp_path / "asked")) == tmp_path / "asked"
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("PICTUREBOOK_CACHE")
+    assert cache_folder() == Path.home() / ".cache" / "picturebook"

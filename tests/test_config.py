@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from picturebook.config import RECIPES, cache_folder, dump_options, load_options, parse_options, run_recipe
+from picturebook.config import RECIPES, dump_options, load_options, parse_options, run_recipe
 from picturebook.errors import OptionError, PicturebookError, RunError, TextError
 from picturebook.recipes.options import RecipeOptions
 from toy_runs import RECIPE_CASES
@@ -244,14 +244,3 @@ def test_a_taken_folder_is_refused_and_a_finished_run_is_left_as_it_is(
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == written
     with pytest.raises(RunError, match="other settings"):
         run_recipe(options.model_copy(update={"seed": 1}), resume=True)
-
-
-def test_the_cache_is_the_settings_then_the_environments_then_the_users(
-    recipe_options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_cache: Path
-) -> None:
-    options = recipe_options("supervised", tmp_path / "run")
-    monkeypatch.setenv("PICTUREBOOK_CACHE", str(tmp_path / "mine"))
-    assert cache_folder(options) == toy_cache
-    assert cache_folder(options.model_copy(update={"cache": None})) == cache_folder() == tmp_path / "mine"
-    monkeypatch.delenv("PICTUREBOOK_CACHE")
-    assert cache_folder() == Path.home() / ".cache" / "picturebook"

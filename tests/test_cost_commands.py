@@ -32,7 +32,7 @@ def test_plan_for_machines_and_for_a_bigger_setting(picturebook: CommandLine, ru
 
 
 def test_the_cache_is_listed_and_emptied(picturebook: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("picturebook.config.cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("picturebook.caching.cache_folder", lambda: tmp_path)
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "ab.npz").write_bytes(b"x" * 5_000_000)
     assert "ab.npz" in picturebook("cache", "list").out

@@ -1,6 +1,7 @@
 """`picturebook cache`: what lies in the cache, and how it is emptied. All of it can be made again."""
 
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,11 @@ class Entry:
     def to_dict(self) -> dict[str, Any]:
         """For machines."""
         return asdict(self) | {"path": str(self.path), "days": round(self.days, 2)}
+
+
+def cache_folder(asked: str | None = None) -> Path:
+    """Where canvases, tokens and text vectors are kept between runs: as asked, else as PICTUREBOOK_CACHE says, else at home."""
+    return Path(asked or os.environ.get("PICTUREBOOK_CACHE") or Path.home() / ".cache" / "picturebook")
 
 
 def list_cache(cache: Path) -> list[Entry]:

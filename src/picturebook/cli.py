@@ -95,7 +95,7 @@ def inspect(
 
     `picturebook inspect birds/ --set split.by=group`, `picturebook inspect runs/birds`.
     """
-    from picturebook.config import cache_folder
+    from picturebook.caching import cache_folder
     from picturebook.start import inspect_target
     from picturebook.terminal import Terminal, inspection_table
 
@@ -110,7 +110,7 @@ def init(
     out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("RUN.toml"),
 ) -> None:
     """Look at a folder of pictures and write a commented RUN.toml for it: `picturebook init birds/ --out birds.toml`."""
-    from picturebook.config import cache_folder
+    from picturebook.caching import cache_folder
     from picturebook.start import write_run_file
     from picturebook.terminal import Terminal
 

@@ -3,7 +3,6 @@
 A new recipe is one file in `recipes/` and one line in RECIPES.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 import tomlkit
 
 from picturebook.audit import Audit, read_audit
+from picturebook.caching import cache_folder
 from picturebook.data.texts import TextOptions
 from picturebook.engine import build_accelerator, check_trackers, finish_tracking, on_first_process
 from picturebook.errors import InterruptionError, OptionError, PicturebookError, RunError, unknown_name
@@ -143,7 +143,9 @@ def run_recipe(
             return folder
         held.callback(finish_tracking, accelerator)
         try:
-            stages = Stages(options, folder, accelerator, cache=cache_folder(options), text_column=column, reporter=reporter)
+            stages = Stages(
+                options, folder, accelerator, cache=cache_folder(options.cache), text_column=column, reporter=reporter
+            )
             recipe.run(stages, options)
         except (PicturebookError, InterruptionError):
             if accelerator.is_main_process:
@@ -197,7 +199,7 @@ def audit_run(
     named = (("S1", "class_mean", class_mean), ("S2", "within_class_shuffle", shuffled))
     controls = {name: control_interval(folder, RunFolder(run), kind=kind) for name, kind, run in named if run is not None}
     accelerator = build_accelerator(device=options.device, precision=options.precision)
-    stages = Stages(options, folder, accelerator, cache=cache_folder(options), text_column=column, reporter=reporter)
+    stages = Stages(options, folder, accelerator, cache=cache_folder(options.cache), text_column=column, reporter=reporter)
     if isinstance(options, distil.DistilRecipe):
         text, head, text_encoder, claims = TextOptions(source="none"), HeadOptions(mode="linear"), "", distil.claims_of(options)
     else:
@@ -209,13 +211,6 @@ def audit_run(
         found = audit_finished(stages, options.teacher, words, replace(claims, controls=controls))
         folder.note_checksum(folder.audit)
     return found
-
-
-def cache_folder(options: RecipeOptions | None = None) -> Path:
-    """Where canvases, tokens and text vectors are kept between runs."""
-    if options is not None and options.cache is not None:
-        return Path(options.cache)
-    return Path(os.environ.get("PICTUREBOOK_CACHE") or Path.home() / ".cache" / "picturebook")
 
 
 def _without_none(value: Any) -> Any:

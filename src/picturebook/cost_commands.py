@@ -45,8 +45,7 @@ def plan(
 @cache.command("list")
 def list_entries(as_json: Json = False) -> None:
     """Show what lies in the cache, largest first: `picturebook cache list`."""
-    from picturebook.caching import list_cache
-    from picturebook.config import cache_folder
+    from picturebook.caching import cache_folder, list_cache
 
     entries = list_cache(cache_folder())
     print_result([entry.to_dict() for entry in entries], _cache_table(entries, cache_folder()), as_json)
@@ -61,8 +60,7 @@ def clean(
     as_json: Json = False,
 ) -> None:
     """Empty the cache, but for what a run is filling: `picturebook cache clean tokens --older-than 30`."""
-    from picturebook.caching import clean_cache
-    from picturebook.config import cache_folder
+    from picturebook.caching import cache_folder, clean_cache
     from picturebook.data.findings import quantity
 
     gone = clean_cache(cache_folder(), kinds=kinds or (), older_than=older_than)

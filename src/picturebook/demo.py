@@ -16,7 +16,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from picturebook.attention import WordsInPicture, look
-from picturebook.config import cache_folder, parse_options, run_recipe
+from picturebook.caching import cache_folder
+from picturebook.config import parse_options, run_recipe
 from picturebook.data.openmoji import build_openmoji
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.tables import DataOptions

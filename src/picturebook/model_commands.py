@@ -20,7 +20,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a run's student on labelled pictures: `picturebook evaluate runs/birds more_birds/ --json`."""
-    from picturebook.config import cache_folder
+    from picturebook.caching import cache_folder
     from picturebook.evaluate import evaluate_folder
     from picturebook.terminal import Terminal, evaluation_table
 
@@ -75,7 +75,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Hand a student on, checked against PyTorch: `picturebook export runs/birds --to onnx` (docs/export.md)."""
-    from picturebook.config import cache_folder
+    from picturebook.caching import cache_folder
     from picturebook.export import export_run
     from picturebook.terminal import Terminal, two_columns
 
@@ -93,7 +93,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a page about a run: `picturebook report runs/birds --baseline runs/supervised` (docs/report.md)."""
-    from picturebook.config import cache_folder
+    from picturebook.caching import cache_folder
     from picturebook.run_report import write_run_report
     from picturebook.terminal import Terminal
 
@@ -130,7 +130,7 @@ def serve(
     max_mb: Annotated[int, typer.Option("--max-mb", help="Megabytes of a picture's file at most.")] = 10,
 ) -> None:
     """Try a model on a page of this machine: `picturebook serve runs/birds`, then open http://127.0.0.1:8000/ (docs/serve.md)."""
-    from picturebook.config import cache_folder
+    from picturebook.caching import cache_folder
     from picturebook.serve import serve as serve_run
     from picturebook.terminal import Terminal
 

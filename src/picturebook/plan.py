@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from picturebook.config import RECIPES, cache_folder, dump_options
+from picturebook.caching import cache_folder
+from picturebook.config import RECIPES, dump_options
 from picturebook.data.duplicates import THUMBNAIL
 from picturebook.engine import TrainOptions, build_accelerator
 from picturebook.errors import OptionError
@@ -102,7 +103,7 @@ def plan_run(options: RecipeOptions, *, reporter: Reporter) -> Plan:
     """
     recipe = RECIPES[options.recipe]
     column = recipe.check(options)
-    cache = cache_folder(options)
+    cache = cache_folder(options.cache)
     accelerator = build_accelerator(device=options.device, precision=options.precision)
     if accelerator.num_processes > 1:
         raise OptionError("plan measures in one process: start it without a launcher, and say --processes to see what many do.")

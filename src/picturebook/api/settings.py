@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from picturebook.config import RECIPES, cache_folder
+from picturebook.caching import cache_folder
+from picturebook.config import RECIPES
 from picturebook.errors import OptionError, unknown_name
 from picturebook.options import put
 from picturebook.recipes import own
