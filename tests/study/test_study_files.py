@@ -1,5 +1,6 @@
 """The studies that are kept with the project can be run: every setting of every arm is read."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,11 @@ def test_a_study_of_ours_can_be_run(path: Path) -> None:
     assert {cell.options.out for cell in cells} == {str(cell.folder) for cell in cells}
     assert options.labels.family in {"resnet", "vit"}
     assert options.out == f"runs/studies/{path.stem}"
+
+
+def test_what_a_study_keeps_is_seen_by_git() -> None:
+    """Records that git ignores stay on one machine, and the study begins anew on the next."""
+    root = STUDIES.parents[1]
+    kept = [f"{load_study(path).keep}/runs/arm/seed-0.json" for path in FILES]
+    done = subprocess.run(["git", "check-ignore", *kept], cwd=root, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
