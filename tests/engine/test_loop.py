@@ -2,10 +2,12 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from accelerate import DistributedType
 from lines import Line, Numbers, run, training, weights
 from torch import nn
 
@@ -221,6 +223,13 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(OptionError, match=f"device = '{device}': there is none on this machine. Say 'auto' or 'cpu'"):
         build_accelerator(device=device, precision="fp32")
+
+
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_a_model_in_parts_is_refused(monkeypatch: pytest.MonkeyPatch, kind: DistributedType) -> None:
+    monkeypatch.setattr("picturebook.engine.devices.Accelerator", lambda **_: SimpleNamespace(distributed_type=kind))
+    with pytest.raises(OptionError, match=f"accelerate is set to {kind.value}, which cuts a model into parts"):
+        build_accelerator(device="cpu", precision="fp32")
 
 
 def test_the_first_process_works_and_its_refusal_is_raised() -> None:

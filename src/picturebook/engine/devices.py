@@ -8,12 +8,14 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs, broadcast, broadcast_object_list
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast, broadcast_object_list
 from torch import Tensor
 
 from picturebook.engine.allocation import keep_freed_memory
-from picturebook.errors import RunError
+from picturebook.errors import OptionError, RunError
 from picturebook.models.device import Device, named_device
+
+_CUT_UP = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
 def build_accelerator(
@@ -26,6 +28,9 @@ def build_accelerator(
     """The process's device and precision: `auto` takes what is there, and bf16 where that is faster than fp32.
 
     `trackers` are installed ones, by name; what they keep on this machine goes into `tracking`.
+
+    Raises:
+        OptionError: the launcher asked for a model in parts.
     """
     cpu = named_device(device).type == "cpu"
     if cpu:
@@ -39,7 +44,13 @@ def build_accelerator(
     # One process decodes and audits while the others wait, longer than the half hour after which they would give up.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
     asked = {"log_with": list(trackers), "project_dir": str(tracking)} if trackers else {}
-    return Accelerator(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[patience], **asked)
+    accelerator = Accelerator(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[patience], **asked)
+    if accelerator.distributed_type in _CUT_UP:
+        raise OptionError(
+            f"accelerate is set to {accelerator.distributed_type.value}, which cuts a model into parts, and picturebook saves whole "
+            "ones. Start it with a whole model in each process: torchrun, or accelerate launch --multi_gpu."
+        )
+    return accelerator
 
 
 def on_first_process(accelerator: Accelerator, work: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from picturebook.engine.checkpoints import State
@@ -122,7 +122,7 @@ class Stepper:
 
     def _clip(self, greatest: float) -> Tensor:
         """Scale the gradient down to a norm of `greatest` where it is larger; its norm before."""
-        if not self.knows_at_once or self.accelerator.distributed_type == DistributedType.FSDP:
+        if not self.knows_at_once:
             norm: Tensor = self.accelerator.clip_grad_norm_(self._parameters, greatest)
             return norm
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
