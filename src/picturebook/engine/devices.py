@@ -47,8 +47,8 @@ def build_accelerator(
     accelerator = Accelerator(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[patience], **asked)
     if accelerator.distributed_type in _CUT_UP:
         raise OptionError(
-            f"accelerate is set to {accelerator.distributed_type.value}, which cuts a model into parts, and picturebook saves whole "
-            "ones. Start it with a whole model in each process: torchrun, or accelerate launch --multi_gpu."
+            f"accelerate is set to {accelerator.distributed_type.value}, which cuts a model into parts: picturebook saves "
+            "whole ones. Start it with a whole model in each process: torchrun, or accelerate launch --multi_gpu."
         )
     return accelerator
 
