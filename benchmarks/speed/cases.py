@@ -16,6 +16,7 @@ from picturebook.config import parse_options
 from picturebook.data.loaders import TrainingBatches
 from picturebook.engine import Training, build_accelerator, build_optimizer
 from picturebook.engine.checkpoints import State
+from picturebook.engine.parts import Trained
 from picturebook.engine.stepping import Stepper
 from picturebook.models.artefact import save_student
 from picturebook.objective import Objective
@@ -94,10 +95,11 @@ class Parts:
         )
         training = Training("benchmark", objective.to(self._device), batches, options, 0)
         objective.train()
-        module, optimizer = self.accelerator.prepare(objective, build_optimizer(objective, options))
+        module, optimizer = self.accelerator.prepare(objective, build_optimizer(objective.parameters(), options))
         if options.compile:
             module = torch.compile(module)
-        stepper = Stepper(training, module, State(objective, optimizer, None), self.accelerator)
+        state = State(Trained(objective, self.accelerator, in_parts=False), optimizer, None)
+        stepper = Stepper(training, module, state, self.accelerator)
 
         def step() -> None:
             stepper.take(stepper.state.step)

@@ -1,18 +1,20 @@
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from accelerate import DistributedType
+from accelerate import Accelerator, DistributedType
 from lines import Line, Numbers, run, training, weights
 from torch import nn
 
 from interrupting import PowerCutError
-from picturebook.engine import TrainOptions, build_accelerator, build_optimizer, learning_rate, on_first_process
+from picturebook.engine import TrainOptions, build_accelerator, build_optimizer, learning_rate, on_first_process, wants_parts
 from picturebook.errors import OptionError, RunError, TrainingError
 
 
@@ -29,7 +31,7 @@ def test_the_rate_rises_straight_and_falls_by_half_a_cosine() -> None:
 def test_decay_is_for_matrices_and_kernels_only(kind: str) -> None:
     module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
     module[2].weight.requires_grad_(False)
-    optimizer = build_optimizer(module, TrainOptions.model_validate({"optimizer": kind, "weight_decay": 0.3}))
+    optimizer = build_optimizer(module.parameters(), TrainOptions.model_validate({"optimizer": kind, "weight_decay": 0.3}))
     decays = {id(parameter): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
     assert decays[id(module[0].weight)] == 0.3
     assert {decays[id(parameter)] for parameter in (module[0].bias, module[1].weight, module[1].bias, module[2].bias)} == {0.0}
@@ -225,11 +227,30 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
         build_accelerator(device=device, precision="fp32")
 
 
-@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
-def test_a_model_in_parts_is_refused(monkeypatch: pytest.MonkeyPatch, kind: DistributedType) -> None:
+@pytest.mark.parametrize("kind", [DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM])
+def test_parts_of_another_kind_are_refused(monkeypatch: pytest.MonkeyPatch, kind: DistributedType) -> None:
     monkeypatch.setattr("picturebook.engine.devices.Accelerator", lambda **_: SimpleNamespace(distributed_type=kind))
-    with pytest.raises(OptionError, match=f"accelerate is set to {kind.value}, which cuts a model into parts"):
+    with pytest.raises(OptionError, match=f"accelerate is set to {kind.value}, whose parts of a model picturebook cannot put"):
         build_accelerator(device="cpu", precision="fp32")
+
+
+@pytest.mark.parametrize(("said", "parts"), [("true", True), ("false", False), (None, False)])
+def test_accelerates_own_setting_asks_for_parts_too(monkeypatch: pytest.MonkeyPatch, said: str | None, parts: bool) -> None:
+    monkeypatch.delenv("ACCELERATE_USE_FSDP", raising=False)
+    if said is not None:
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", said)
+    assert wants_parts("ddp") is parts
+    assert wants_parts("fsdp")
+    asked: list[str | None] = []
+
+    def build(**settings: Any) -> Accelerator:
+        asked.append(os.environ.get("ACCELERATE_USE_FSDP"))
+        return Accelerator(**settings)
+
+    monkeypatch.setattr("picturebook.engine.devices.Accelerator", build)
+    build_accelerator(device="cpu", precision="fp32")
+    assert asked == ["false"]  # the engine cuts, not accelerate
+    assert os.environ.get("ACCELERATE_USE_FSDP") == said
 
 
 def test_the_first_process_works_and_its_refusal_is_raised() -> None:

@@ -120,7 +120,7 @@ def test_a_resumed_average_is_that_of_a_straight_training(tmp_path: Path) -> Non
 
 def test_decay_goes_by_half_a_cosine_where_an_end_is_said() -> None:
     options = TrainOptions(weight_decay=0.04, weight_decay_end=0.4)
-    optimizer = build_optimizer(nn.Linear(2, 2), options)
+    optimizer = build_optimizer(nn.Linear(2, 2).parameters(), options)
     found = []
     for step in range(5):
         set_step(optimizer, options, step, 5)

@@ -14,6 +14,7 @@ from picturebook.data import decoding
 from picturebook.data.loaders import TrainingBatches
 from picturebook.engine import Training, build_optimizer
 from picturebook.engine.checkpoints import State
+from picturebook.engine.parts import Trained
 from picturebook.engine.stepping import Stepper
 from picturebook.models.image_encoders import ImageEncoder
 from picturebook.models.text_encoders import TextEncoder
@@ -57,9 +58,10 @@ def test_a_step_waits_for_nothing_on_a_device(
         stages.maker, stages.train_rows, batch_size=options.batch_size, epochs=2, num_views=options.distinct_views, seed=0
     )
     averages = {name: value.clone() for name, value in objective.state_dict().items()} if changes else None
-    module, optimizer = stages.accelerator.prepare(objective, build_optimizer(objective, options))
+    module, optimizer = stages.accelerator.prepare(objective, build_optimizer(objective.parameters(), options))
     training = Training("student", objective, batches, options, 0)
-    stepper = Stepper(training, module, State(objective, optimizer, averages), stages.accelerator)
+    state = State(Trained(objective, stages.accelerator, in_parts=False), optimizer, averages)
+    stepper = Stepper(training, module, state, stages.accelerator)
     stepper.knows_at_once = False  # as on a GPU
     read: list[str] = []
     for name in ("cpu", "tolist", "item"):

@@ -68,6 +68,9 @@ PARALLEL: dict[str, tuple[str, dict[str, Any]]] = {
     "head": ("learned", {"train": SGD, "teacher": {"train": UNEVEN, "head": {"dropout": 0.0}}}),
 }
 
+IN_PARTS = ("siglip", "dino", "chosen", "head")
+"""Cases that are trained in parts too: with a text encoder, an averaged network, the best weights kept, stored tokens."""
+
 
 def work(rank: int, port: int, root: Path, runs: list[Path], refused: list[Path], buffers: Path) -> None:
     """One of two processes: runs, one after another, then runs that are refused, then a student with batch statistics."""
@@ -118,6 +121,10 @@ def parallel(
         )
         runs[name] = (run_recipe(one), RunFolder(Path(two.out)))
         files.append(written(name, two))
+        if name in IN_PARTS:
+            parts = two.model_copy(update={"out": f"{two.out}-parts", "strategy": "fsdp"})
+            runs[f"{name}, in parts"] = (runs[name][0], RunFolder(Path(parts.out)))
+            files.append(written(f"{name}-parts", parts))
     resumed = recipe_options("supervised", root / "begun", train=SGD)
     with pytest.raises(PowerCutError):
         run_recipe(resumed, reporter=Interrupting("training student", 4))
@@ -128,11 +135,12 @@ def parallel(
     return Parallel(root, runs)
 
 
-@pytest.mark.parametrize("name", PARALLEL)
+@pytest.mark.parametrize("name", [*PARALLEL, *(f"{name}, in parts" for name in IN_PARTS)])
 def test_two_processes_equal_one(parallel: Parallel, name: str) -> None:
     one, two = parallel.runs[name]
     assert two.finished
-    assert read_json(two.provenance)["machine"]["processes"] == 2
+    machine = read_json(two.provenance)["machine"]
+    assert (machine["processes"], machine["in_parts"]) == (2, name.endswith("in parts"))
     expected, found = (load_file(run.student / "model.safetensors") for run in (one, two))
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=1e-4, atol=2e-5, msg=lambda text, key=key: f"{key}: {text}")

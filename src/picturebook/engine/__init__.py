@@ -1,6 +1,13 @@
 """The one loop, and what it needs of the machine."""
 
-from picturebook.engine.devices import build_accelerator, cpu_prefers_bf16, first_process_values, on_first_process
+from picturebook.engine.devices import (
+    Strategy,
+    build_accelerator,
+    cpu_prefers_bf16,
+    first_process_values,
+    on_first_process,
+    wants_parts,
+)
 from picturebook.engine.loop import train
 from picturebook.engine.optimization import TrainOptions, build_optimizer, cosine_between, learning_rate
 from picturebook.engine.together import is_there, written_together
@@ -9,6 +16,7 @@ from picturebook.engine.training import Batches, Training
 
 __all__ = [
     "Batches",
+    "Strategy",
     "Tracker",
     "TrainOptions",
     "Training",
@@ -23,5 +31,6 @@ __all__ = [
     "learning_rate",
     "on_first_process",
     "train",
+    "wants_parts",
     "written_together",
 ]

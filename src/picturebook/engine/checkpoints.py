@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from picturebook.engine.parts import Trained, cut_like, gathered
 from picturebook.errors import PicturebookError, TrainingError
 from picturebook.tensor_files import read_tensors, write_tensors
 from picturebook.writing import CHECKSUMS, atomic_folder, checksums_of, damage, read_json, write_json
@@ -44,7 +45,7 @@ class Best:
 class State:
     """What is carried from step to step."""
 
-    objective: nn.Module
+    trained: Trained
     optimizer: torch.optim.Optimizer
     averages: dict[str, Tensor] | None
     """Running averages of what the objective's state holds, by name, or None where none are kept."""
@@ -60,23 +61,30 @@ class State:
     """What has been summed for the next line, where the state is not an epoch's last."""
 
 
-def save_state(folder: Path, state: State, *, num_processes: int) -> None:
+def save_state(folder: Path, state: State, *, num_processes: int, writes: bool = True) -> None:
     """Write the state. The one before it stays, for the day on which the newest turns out to be broken; older ones go.
+
+    All processes call it, for a state in parts is put together; the one that `writes` writes. What is written is the same
+    whether the objective was whole or in parts.
 
     Raises:
         RunError: the place cannot be written.
     """
+    objective, averages = gathered(state.trained.objective.state_dict()), gathered(state.averages)
+    optimizer_state = state.trained.optimizer_state(state.optimizer)
+    if not writes:
+        return
     with atomic_folder(folder / f"state-{state.step:09d}") as new:
-        write_tensors(state.objective.state_dict(), new / _OBJECTIVE)
-        if state.averages is not None:
-            write_tensors(state.averages, new / _AVERAGES)
+        write_tensors(objective, new / _OBJECTIVE)
+        if averages is not None:
+            write_tensors(averages, new / _AVERAGES)
         about: dict[str, Any] = {"step": state.step, "processes": num_processes, "left_out": state.left_out}
         about |= {"log": state.log, "since": state.since}
         if state.best is not None and state.best.weights:
             write_tensors(state.best.weights, new / _BEST)
             about["best"] = {"accuracy": state.best.accuracy, "nll": state.best.nll, "step": state.best.step}
         optimizer = io.BytesIO()  # torch hides a full disk's error behind one of its own
-        torch.save(state.optimizer.state_dict(), optimizer)
+        torch.save(optimizer_state, optimizer)
         (new / _OPTIMIZER).write_bytes(optimizer.getbuffer())
         write_json(new / CHECKSUMS, checksums_of(new, sorted(path.name for path in new.iterdir())))
         write_json(new / _STEP, about)
@@ -99,15 +107,17 @@ def load_state(folder: Path, state: State, *, stage: str, num_processes: int) ->
                 f"Stage {stage} was started with {saved.step['processes']} processes, now there are {num_processes}: "
                 "batches are shared out differently, so go on with as many as before."
             )
-        state.objective.load_state_dict(saved.objective)
+        objective = state.trained.objective
+        held = objective.state_dict()
+        objective.load_state_dict({name: cut_like(value, held.get(name, value)) for name, value in saved.objective.items()})
         if state.averages is not None:
             for name, value in saved.averages.items():
-                state.averages[name].copy_(value)
+                state.averages[name].copy_(cut_like(value, state.averages[name]))
         if state.best is not None and saved.best:
-            device = next(iter(state.objective.state_dict().values())).device
+            device = next(iter(state.trained.whole.state_dict().values())).device
             weights = {name: value.to(device) for name, value in saved.best.items()}
             state.best = Best(**saved.step["best"], weights=weights)
-        state.optimizer.load_state_dict(saved.optimizer)
+        state.trained.load_optimizer_state(state.optimizer, saved.optimizer)
         state.step, state.left_out = saved.step["step"], saved.step["left_out"]
         state.log, state.since = saved.step.get("log", []), saved.step.get("since", {})
         return

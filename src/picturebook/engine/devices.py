@@ -1,5 +1,6 @@
 """Where and in what precision a process works, and what the first of several processes does for all."""
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -8,14 +9,17 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast, broadcast_object_list
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast, broadcast_object_list, patch_environment
 from torch import Tensor
 
 from picturebook.engine.allocation import keep_freed_memory
 from picturebook.errors import OptionError, RunError
 from picturebook.models.device import Device, named_device
 
-_CUT_UP = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+Strategy = Literal["ddp", "fsdp"]
+"""Whether each of several processes has a whole model, or a part of it."""
+_USE_FSDP = "ACCELERATE_USE_FSDP"
+_CUT_UP = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
 def build_accelerator(
@@ -30,7 +34,7 @@ def build_accelerator(
     `trackers` are installed ones, by name; what they keep on this machine goes into `tracking`.
 
     Raises:
-        OptionError: the launcher asked for a model in parts.
+        OptionError: the launcher asked for parts of another kind than FSDP's.
     """
     cpu = named_device(device).type == "cpu"
     if cpu:
@@ -44,13 +48,19 @@ def build_accelerator(
     # One process decodes and audits while the others wait, longer than the half hour after which they would give up.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
     asked = {"log_with": list(trackers), "project_dir": str(tracking)} if trackers else {}
-    accelerator = Accelerator(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[patience], **asked)
+    with patch_environment(**{_USE_FSDP: "false"}):  # the engine cuts by itself, on every device in the same way
+        accelerator = Accelerator(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[patience], **asked)
     if accelerator.distributed_type in _CUT_UP:
         raise OptionError(
-            f"accelerate is set to {accelerator.distributed_type.value}, which cuts a model into parts: picturebook saves "
-            "whole ones. Start it with a whole model in each process: torchrun, or accelerate launch --multi_gpu."
+            f"accelerate is set to {accelerator.distributed_type.value}, whose parts of a model picturebook cannot put together. "
+            "Set it to FSDP, or start it with a whole model in each process: torchrun, or accelerate launch --multi_gpu."
         )
     return accelerator
+
+
+def wants_parts(strategy: Strategy) -> bool:
+    """Whether models are trained in parts: the settings say so, or accelerate's, which it hands over in the environment."""
+    return strategy == "fsdp" or os.environ.get(_USE_FSDP, "false").lower() == "true"
 
 
 def on_first_process(accelerator: Accelerator, work: Callable[[], None]) -> None:

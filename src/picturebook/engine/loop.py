@@ -7,6 +7,7 @@ equal one to float tolerance (for models without batch statistics: BatchNorm nor
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +16,7 @@ from accelerate.utils import broadcast
 from picturebook.engine.checkpoints import Best, State, load_state, save_state
 from picturebook.engine.epoch_log import EpochLog, ends_epoch
 from picturebook.engine.optimization import build_optimizer
+from picturebook.engine.parts import Trained, gathered
 from picturebook.engine.stepping import Stepper
 from picturebook.engine.tracking import start_tracking
 from picturebook.engine.training import Training
@@ -22,8 +24,10 @@ from picturebook.interruption import sigterm_noted
 from picturebook.runs import RunFolder
 
 
-def train(training: Training, *, run: RunFolder, accelerator: Accelerator) -> int:
+def train(training: Training, *, run: RunFolder, accelerator: Accelerator, in_parts: bool = False) -> int:
     """Train `training.objective` to its last step, going on from a saved state if there is one.
+
+    `in_parts` shares weights, gradients and optimiser state out over several processes (FSDP).
 
     Returns:
         The number of steps after which the weights that it is left with were reached: of all, or up to the best validation.
@@ -35,13 +39,15 @@ def train(training: Training, *, run: RunFolder, accelerator: Accelerator) -> in
     """
     start_tracking(accelerator, run)
     folder, options, objective = run.stage(training.name), training.options, training.objective
-    optimizer = build_optimizer(objective, options)
-    objective.train()
-    module, optimizer = accelerator.prepare(objective, optimizer)
-    if options.compile:
-        module = torch.compile(module)
-    averages = {name: value.clone() for name, value in objective.state_dict().items()} if options.average else None
-    state = State(objective, optimizer, averages, Best() if options.keep == "best" else None)
+    trained = Trained(objective, accelerator, in_parts=in_parts, compiled=options.compile)
+    optimizer = build_optimizer(trained.own, options)
+    trained.objective.train()
+    module: Any = trained.objective
+    if not trained.in_parts:
+        module, optimizer = accelerator.prepare(module, optimizer)
+        module = torch.compile(module) if options.compile else module
+    averages = {name: value.clone() for name, value in trained.objective.state_dict().items()} if options.average else None
+    state = State(trained, optimizer, averages, Best() if options.keep == "best" else None)
     load_state(folder, state, stage=training.name, num_processes=accelerator.num_processes)
     if accelerator.is_main_process:
         run.restore_metrics(training.name, state.log)
@@ -49,8 +55,11 @@ def train(training: Training, *, run: RunFolder, accelerator: Accelerator) -> in
         _take_steps(
             Stepper(training, module, state, accelerator), EpochLog(training, run, accelerator, state), folder, sigterm_came
         )
+    with trained.brought_together():
+        pass
+    objective.to(accelerator.device)
     if averages is not None:
-        objective.load_state_dict(averages)
+        objective.load_state_dict(gathered(averages))
     if state.best is not None:
         objective.load_state_dict(state.best.weights)
     for buffer in objective.buffers():
@@ -65,8 +74,7 @@ def _take_steps(stepper: Stepper, log: EpochLog, folder: Path, sigterm_came: Cal
 
     def save() -> None:
         state.since = log.since()
-        if accelerator.is_main_process:
-            save_state(folder, state, num_processes=accelerator.num_processes)
+        save_state(folder, state, num_processes=accelerator.num_processes, writes=accelerator.is_main_process)
 
     alone = accelerator.num_processes == 1
     for step in range(state.step, training.batches.num_steps):

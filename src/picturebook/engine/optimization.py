@@ -1,6 +1,7 @@
 """How a training goes: its length, its rate and decay as functions of the step, its optimiser."""
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -93,9 +94,9 @@ def set_step(optimizer: torch.optim.Optimizer, options: TrainOptions, step: int,
             group["weight_decay"] = decay
 
 
-def build_optimizer(module: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    """The optimiser of all trainable parameters; decay only on matrices and kernels."""
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+def build_optimizer(parameters: Iterable[nn.Parameter], options: TrainOptions) -> torch.optim.Optimizer:
+    """The optimiser of those parameters that are trainable; decay only on matrices and kernels."""
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": options.weight_decay, "decays": True},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0, "decays": False},

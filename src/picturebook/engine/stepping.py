@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from picturebook.engine.checkpoints import State
 from picturebook.engine.optimization import set_step
+from picturebook.engine.parts import own_part
 from picturebook.engine.training import Training
 from picturebook.errors import TrainingError
 from picturebook.runs import write_json
@@ -33,10 +34,10 @@ class Stepper:
         self._module = module
         # What accelerate puts around it is for fp16, and looks for a package at every step.
         self._optimizer: Any = getattr(state.optimizer, "optimizer", state.optimizer)
-        self._parameters = [p for p in module.parameters() if p.requires_grad]
-        self._buffers = list(training.objective.buffers())
-        values, averages = training.objective.state_dict(), state.averages or {}
-        pairs = [(average, values[name]) for name, average in averages.items()]
+        self._parameters = state.trained.own
+        self._buffers = list(state.trained.objective.buffers())
+        values, averages = state.trained.objective.state_dict(), state.averages or {}
+        pairs = [(own_part(average), own_part(values[name])) for name, average in averages.items()]
         self._averages = [average for average, _ in pairs if average.is_floating_point()]
         self._averaged = [value for average, value in pairs if average.is_floating_point()]
         self._counted = [pair for pair in pairs if not pair[0].is_floating_point()]
@@ -58,7 +59,7 @@ class Stepper:
         norm = self._clip(options.clip or math.inf)
         bad = ~torch.isfinite(norm)
         self._update(bad, before)
-        training.objective.after_step(step, batches.num_steps)
+        self.state.trained.objective.after_step(step, batches.num_steps)
         self._average(step)
         self.state.step = step + 1
         return _unless(bad, total), {name: _unless(bad, value) for name, value in terms.items()}, batches.size(step)
@@ -100,6 +101,7 @@ class Stepper:
             totals.append(loss.total.detach() * (share * weight))
             for name, value in loss.terms.items():
                 terms.setdefault(name, []).append(value * (share * weight))
+        self.state.trained.take_gradients()
         return torch.stack(totals).sum(), {name: torch.stack(values).sum() for name, values in terms.items()}
 
     def _parts(self, batch: Batch) -> Iterator[tuple[Batch, float, Any]]:
@@ -122,6 +124,8 @@ class Stepper:
 
     def _clip(self, greatest: float) -> Tensor:
         """Scale the gradient down to a norm of `greatest` where it is larger; its norm before."""
+        if self.state.trained.in_parts:
+            return self.state.trained.clip(greatest)
         if not self.knows_at_once:
             norm: Tensor = self.accelerator.clip_grad_norm_(self._parameters, greatest)
             return norm

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -40,4 +41,5 @@ class AveragedNetwork(nn.Module):
     def follow(self, network: nn.Module, *, momentum: float) -> None:
         """weights ← momentum · weights + (1 − momentum) · the network's."""
         for name, parameter in network.named_parameters():
-            self.network.get_buffer(name).lerp_(parameter, 1.0 - momentum)
+            whole = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter  # of a network in parts
+            self.network.get_buffer(name).lerp_(whole, 1.0 - momentum)

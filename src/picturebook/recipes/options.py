@@ -6,7 +6,7 @@ from pydantic import Field
 
 from picturebook.data.tables import DataOptions
 from picturebook.data.views import ViewOptions
-from picturebook.engine import Tracker, TrainOptions
+from picturebook.engine import Strategy, Tracker, TrainOptions
 from picturebook.errors import OptionError
 from picturebook.models.device import Device
 from picturebook.options import Options
@@ -39,6 +39,9 @@ class RecipeOptions(Options):
     """Where to train; auto takes what is there."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto is bf16 where it is faster: on GPUs that compute in it and on processors with AMX; else fp32."""
+    strategy: Strategy = "ddp"
+    """Several processes: each with a whole model (ddp), or with its part of weights, gradients and optimiser state (fsdp), for a
+    model that else does not fit."""
     cache: str | None = None
     """Folder of canvases, tokens, text vectors and shared targets; by default $PICTUREBOOK_CACHE, else ~/.cache/picturebook."""
     track: list[Tracker] = Field(default_factory=list)

@@ -101,6 +101,7 @@ def _provenance(stages: Stages, student: ImageEncoder) -> dict[str, Any]:
             "device": str(stages.device),
             "precision": stages.accelerator.mixed_precision,
             "processes": stages.accelerator.num_processes,
+            "in_parts": stages.in_parts,
         },
         "seed": stages.options.seed,
         "fingerprints": stages.fingerprints,

@@ -18,7 +18,7 @@ from picturebook.data.findings import sentence
 from picturebook.data.loaders import BatchMaker, TrainingBatches, ViewMaker
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.views import VIEWS_VERSION
-from picturebook.engine import Training, TrainOptions, train, written_together
+from picturebook.engine import Training, TrainOptions, train, wants_parts, written_together
 from picturebook.errors import DataError, ModelError, OptionError, RunError
 from picturebook.evaluate import evaluate_rows, student_logits
 from picturebook.models.artefact import load_student
@@ -187,12 +187,17 @@ class Stages:
         )
         with self.timed(name), self.reporter.stage(f"training {name}") as progress:
             training = Training(name, objective.to(self.device), batches, options, seed, validate, progress)
-            kept = train(training, run=self.folder, accelerator=self.accelerator)
+            kept = train(training, run=self.folder, accelerator=self.accelerator, in_parts=self.in_parts)
         if options.keep == "best":
             self.reporter.say(
                 f"{name}: the weights of epoch {kept / batches.steps_per_epoch:.0f} of {options.epochs} are kept, the best on "
                 "validation pictures."
             )
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether each of several processes has a part of what is trained, and not the whole."""
+        return self.accelerator.num_processes > 1 and wants_parts(self.options.strategy)
 
     @property
     def _has_validation(self) -> bool:

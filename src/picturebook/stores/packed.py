@@ -84,6 +84,9 @@ class PackedArray:
         except NPY_ERRORS as error:
             raise StoreError(f"{folder} is not whole ({error}): remove it, and it is made again.") from error
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "PackedArray":
+        return self  # a copy would read the same files, and take them into memory
+
     @property
     def num_views(self) -> int:
         return int(self.values.shape[1])
