@@ -25,6 +25,9 @@ class Objective(nn.Module, ABC):
 
     A new objective is one file in `objectives/`, one line in its table and one golden loss. Frozen parts are held in
     `picturebook.teachers.Frozen`, which keeps them out of the parameters, the state and the gradients.
+
+    What is carried from step to step lies in parameters and buffers: states are saved of these, and with FSDP a deep copy is
+    trained, whose hooks must not refer to the original.
     """
 
     @abstractmethod

@@ -253,6 +253,13 @@ def test_accelerates_own_setting_asks_for_parts_too(monkeypatch: pytest.MonkeyPa
     assert os.environ.get("ACCELERATE_USE_FSDP") == said
 
 
+def test_parts_need_the_torch_that_they_were_tested_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("picturebook.engine.devices._TORCH_OF_PARTS", "99.0")
+    with pytest.raises(OptionError, match=r"strategy = 'fsdp' needs torch 99\.0, this is 2\."):
+        wants_parts("fsdp")
+    assert not wants_parts("ddp")
+
+
 def test_the_first_process_works_and_its_refusal_is_raised() -> None:
     accelerator = build_accelerator(device="cpu", precision="fp32")
     done: list[str] = []

@@ -1,5 +1,6 @@
 """An objective in parts, in two processes, against a whole one in each of them."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from lines import training
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ from interrupting import PowerCutError
 from picturebook.engine import build_accelerator, loop, train
 from picturebook.engine.parts import Trained
 from picturebook.engine.stepping import Stepper
-from picturebook.errors import TrainingError
+from picturebook.errors import OptionError, TrainingError
 from picturebook.objective import Loss, Objective
 from picturebook.runs import RunFolder
 from picturebook.types import Batch
@@ -60,6 +62,29 @@ class Blocks(Objective):
         self.steps += 1
 
 
+class Tied(Blocks):
+    """Its last block is its first one again."""
+
+    def __init__(self, bad: Iterable[int] = ()) -> None:
+        super().__init__(bad)
+        self.blocks.append(self.blocks[0])
+
+
+class Drawn(Blocks):
+    """New weights in each process."""
+
+    def __init__(self, bad: Iterable[int] = ()) -> None:
+        super().__init__(bad)
+        nn.init.normal_(self.last.weight, generator=torch.Generator().manual_seed(int(os.environ["RANK"])))
+
+
+class Reading(Blocks):
+    """Reads a block's weights behind the block's back."""
+
+    def forward(self, batch: Batch) -> Loss:
+        return Loss(super().forward(batch).total * self.blocks[0][0](torch.ones(1, 5)).sum(), {})
+
+
 @dataclass(frozen=True)
 class Shared:
     """Nine samples a step, of which the first process has five."""
@@ -84,12 +109,19 @@ class Unknowing(Stepper):
         self.knows_at_once = False
 
 
-def work(rank: int, port: int, root: Path) -> None:
-    join_two(rank, port)
-    accelerator = build_accelerator(device="cpu", precision="fp32")
+@dataclass(frozen=True)
+class Process:
+    """One of two."""
 
-    def trained(name: str, *, in_parts: bool, bad: Iterable[int] = (), stop: int = 0, **settings: Any) -> Blocks:
-        objective = Blocks(bad)
+    rank: int
+    root: Path
+    accelerator: Accelerator
+
+    def learn(
+        self, name: str, *, in_parts: bool, kind: type[Blocks] = Blocks, bad: Iterable[int] = (), stop: int = 0, **settings: Any
+    ) -> None:
+        """Train, and keep what was learnt."""
+        objective = kind(bad)
 
         def progress(done: int, total: int) -> None:
             if done == stop:
@@ -98,32 +130,37 @@ def work(rank: int, port: int, root: Path) -> None:
         def validate() -> dict[str, float]:
             return {"val_accuracy": -abs(float(objective.last.weight.detach().sum())), "val_nll": float(objective.steps)}
 
-        job = training(objective, numbers=Shared(rank), progress=progress, validate=validate, **settings)  # type: ignore[arg-type]
-        train(job, run=RunFolder(root / name), accelerator=accelerator, in_parts=in_parts)
+        job = training(objective, numbers=Shared(self.rank), progress=progress, validate=validate, **settings)  # type: ignore[arg-type]
+        train(job, run=RunFolder(self.root / name), accelerator=self.accelerator, in_parts=in_parts)
         assert all(type(parameter) is nn.Parameter for parameter in objective.parameters())
-        return objective
+        self.keep(name, objective.state_dict())
 
-    def keep(name: str, objective: Blocks) -> None:
-        torch.save(objective.state_dict(), root / f"{name}.{rank}")
+    def keep(self, name: str, what: object) -> None:
+        torch.save(what, self.root / f"{name}.{self.rank}")
 
-    for stepper in (Stepper, Unknowing):
-        loop.Stepper = stepper
-        for name in SETTINGS if stepper is Stepper else LIKE_A_GPU:
-            settings = SETTINGS[name]
-            bad = BAD if "left out" in name else ()
-            for in_parts in (True, False):
-                folder = f"{name}, {stepper.__name__}, {'parts' if in_parts else 'whole'}"
-                keep(folder, trained(folder, in_parts=in_parts, bad=bad, **settings))
-    loop.Stepper = Stepper
+
+def work(rank: int, port: int, root: Path) -> None:
+    join_two(rank, port)
+    process = Process(rank, root, build_accelerator(device="cpu", precision="fp32"))
+    for in_parts, form in ((True, "parts"), (False, "whole")):
+        for stepper, names in ((Stepper, SETTINGS), (Unknowing, LIKE_A_GPU)):
+            loop.Stepper = stepper
+            for name in names:
+                bad = BAD if "left out" in name else ()
+                process.learn(f"{name}, {stepper.__name__}, {form}", in_parts=in_parts, bad=bad, **SETTINGS[name])
+        loop.Stepper = Stepper
+        for kind in (Tied, Drawn):
+            process.learn(f"{kind.__name__}, {form}", in_parts=in_parts, kind=kind)
     for name, first in (("resumed", True), ("changed", False)):
         with pytest.raises(PowerCutError):
-            trained(name, in_parts=first, stop=6, average=0.7)
-        keep(name, trained(name, in_parts=True, average=0.7))
+            process.learn(name, in_parts=first, stop=6, average=0.7)
+        process.learn(name, in_parts=True, average=0.7)
+    with pytest.raises(OptionError, match="reads weights of its blocks without calling the blocks"):
+        process.learn("reading", in_parts=True, kind=Reading)
     with pytest.raises(TrainingError, match="is not finite"):
-        trained("refused", in_parts=True, bad=BAD)
-    parts = Trained(Blocks(), accelerator, in_parts=True)
-    shares = [(tuple(weight.shape), own.numel()) for weight, own in zip(parts.weights, parts.own, strict=True)]
-    torch.save(shares, root / f"own.{rank}")
+        process.learn("refused", in_parts=True, bad=BAD)
+    parts = Trained(Blocks(), process.accelerator, in_parts=True)
+    process.keep("own", [(tuple(weight.shape), own.numel()) for weight, own in zip(parts.weights, parts.own, strict=True)])
     torch.distributed.destroy_process_group()
 
 
@@ -155,6 +192,14 @@ def test_an_objective_in_parts_learns_what_a_whole_one_does(root: Path, name: st
     for ours, theirs in zip(*both, strict=True):
         known = ours.keys() - {"images_per_second", "stage", "loss"}
         assert {key: ours[key] for key in known} == pytest.approx({key: theirs[key] for key in known}, rel=1e-4, nan_ok=True)
+
+
+@pytest.mark.parametrize("kind", ["Tied", "Drawn"])
+def test_weights_that_have_two_places_or_two_beginnings_are_as_in_a_whole_objective(root: Path, kind: str) -> None:
+    parts, whole = (states(root, f"{kind}, {form}") for form in ("parts", "whole"))
+    for rank in (0, 1):
+        for key, value in whole[rank].items():
+            torch.testing.assert_close(parts[rank][key], value, rtol=1e-5, atol=1e-6, msg=lambda text, key=key: f"{key}: {text}")
 
 
 def test_a_resumed_objective_in_parts_is_that_of_a_straight_training(root: Path) -> None:

@@ -1,6 +1,7 @@
 """What each picture is shown with where pictures and texts are learnt together: a function of (seed, sample id, view number)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +61,9 @@ class PairedTexts:
         self._starts = np.cumsum(self._counts) - self._counts
         self._places = np.array([places[sentence] for text in numbers for sentence in text], dtype=np.int64)
         self._inputs, self._seed, self._noise = inputs, seed, noise
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "PairedTexts":
+        return self  # nothing in it changes
 
     def __len__(self) -> int:
         """How many different texts there are."""

@@ -1,5 +1,7 @@
 """What asks, by sample id."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Int64
@@ -24,6 +26,9 @@ class TextTable:
         self._ids = ids[order]
         self._texts = order if texts is None else texts[order]
         self._queries = queries
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TextTable":
+        return self  # nothing in it changes
 
     def of(self, batch: Batch) -> Queries:
         """The batch's texts, on its device.

@@ -70,8 +70,9 @@ def save_state(folder: Path, state: State, *, num_processes: int, writes: bool =
     Raises:
         RunError: the place cannot be written.
     """
-    objective, averages = gathered(state.trained.objective.state_dict()), gathered(state.averages)
-    optimizer_state = state.trained.optimizer_state(state.optimizer)
+    objective = gathered(state.trained.objective.state_dict(), keep=writes)
+    averages = None if state.averages is None else gathered(state.averages, keep=writes)
+    optimizer_state = state.trained.optimizer_state(state.optimizer, keep=writes)
     if not writes:
         return
     with atomic_folder(folder / f"state-{state.step:09d}") as new:

@@ -18,6 +18,7 @@ from picturebook.models.device import Device, named_device
 
 Strategy = Literal["ddp", "fsdp"]
 """Whether each of several processes has a whole model, or a part of it."""
+_TORCH_OF_PARTS = "2.14"
 _USE_FSDP = "ACCELERATE_USE_FSDP"
 _CUT_UP = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
@@ -59,8 +60,15 @@ def build_accelerator(
 
 
 def wants_parts(strategy: Strategy) -> bool:
-    """Whether models are trained in parts: the settings say so, or accelerate's, which it hands over in the environment."""
-    return strategy == "fsdp" or os.environ.get(_USE_FSDP, "false").lower() == "true"
+    """Whether models are trained in parts: the settings say so, or accelerate's, which it hands over in the environment.
+
+    Raises:
+        OptionError: this torch is older than what it was tested with; before 2026 gradients of our losses were lost in parts.
+    """
+    wanted = strategy == "fsdp" or os.environ.get(_USE_FSDP, "false").lower() == "true"
+    if wanted and torch.__version__ < _TORCH_OF_PARTS:
+        raise OptionError(f"strategy = 'fsdp' needs torch {_TORCH_OF_PARTS}, this is {torch.__version__}: install a newer one.")
+    return wanted
 
 
 def on_first_process(accelerator: Accelerator, work: Callable[[], None]) -> None:

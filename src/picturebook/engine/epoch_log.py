@@ -82,7 +82,7 @@ class EpochLog:
             with state.trained.brought_together():
                 numbers = training.validate() if accelerator.is_main_process else {}
                 training.objective.train()
-                self._choose(state, numbers)
+            self._choose(state, numbers)
             line |= numbers
         state.log.append(line)
         if accelerator.is_main_process:

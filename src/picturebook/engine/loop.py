@@ -38,6 +38,16 @@ def train(training: Training, *, run: RunFolder, accelerator: Accelerator, in_pa
         RunError: a tracker cannot be started.
     """
     start_tracking(accelerator, run)
+    step = _learn(training, run, accelerator, in_parts=in_parts)
+    training.objective.to(accelerator.device)
+    for buffer in training.objective.buffers():
+        broadcast(buffer)  # batch statistics are each process's own; from here on the first one's are everyone's
+    accelerator.wait_for_everyone()
+    return step
+
+
+def _learn(training: Training, run: RunFolder, accelerator: Accelerator, *, in_parts: bool) -> int:
+    """Take the steps and leave the objective with the weights that are kept; the steps after which these were reached."""
     folder, options, objective = run.stage(training.name), training.options, training.objective
     trained = Trained(objective, accelerator, in_parts=in_parts, compiled=options.compile)
     optimizer = build_optimizer(trained.own, options)
@@ -55,17 +65,12 @@ def train(training: Training, *, run: RunFolder, accelerator: Accelerator, in_pa
         _take_steps(
             Stepper(training, module, state, accelerator), EpochLog(training, run, accelerator, state), folder, sigterm_came
         )
-    with trained.brought_together():
-        pass
-    objective.to(accelerator.device)
+    trained.bring_together()
     if averages is not None:
         objective.load_state_dict(gathered(averages))
     if state.best is not None:
         objective.load_state_dict(state.best.weights)
-    for buffer in objective.buffers():
-        broadcast(buffer)  # batch statistics are each process's own; from here on the first one's are everyone's
     accelerator.free_memory(module, optimizer)
-    accelerator.wait_for_everyone()
     return state.step if state.best is None else state.best.step
 
 
@@ -87,5 +92,6 @@ def _take_steps(stepper: Stepper, log: EpochLog, folder: Path, sigterm_came: Cal
             log.write(state)
             save()
         if sigterm_came() and (alone or epoch_ends):  # several processes stop where all of them stand at one step
-            save()
+            if not epoch_ends:
+                save()
             return

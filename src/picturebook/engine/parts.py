@@ -2,22 +2,26 @@
 
 In parts each process has its share of every weight, gradient and optimiser state, and gathers the weights of one block after the
 other as it needs them (FSDP, torch's `fully_shard`; Zhao et al., 2023, arXiv:2304.11277; ZeRO's stage 3, arXiv:1910.02054).
-The whole objective then waits in the host's memory. It is given the weights where it is measured, saved and kept, so that
-nothing outside of the engine knows of parts.
+The whole objective then waits in the host's memory, and is given the weights where they are measured or kept: recipes know
+nothing of parts.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial, wraps
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from picturebook.errors import OptionError
 from picturebook.objective import Objective
 
 
@@ -34,14 +38,12 @@ class Trained:
     def __init__(self, whole: Objective, accelerator: Accelerator, *, in_parts: bool, compiled: bool = False) -> None:
         self.whole = whole
         self.in_parts = in_parts
-        self.objective = _cut(whole, accelerator, compiled=compiled) if self.in_parts else whole
+        self.objective = _cut(whole.to("cpu"), accelerator, compiled=compiled) if in_parts else whole
         """What turns batches into losses."""
         self.weights = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
         self.own = [nn.Parameter(own_part(weight)) if isinstance(weight, DTensor) else weight for weight in self.weights]
         """What of each weight this process changes, in the weight's own memory; an optimiser needs to know of nothing else."""
         self._accelerator = accelerator
-        if self.in_parts:
-            whole.to("cpu")
 
     def take_gradients(self) -> None:
         """Hand the gradients of the weights over to what this process changes. What could not be cut gets the processes' mean."""
@@ -67,18 +69,21 @@ class Trained:
     @contextmanager
     def brought_together(self) -> Iterator[None]:
         """The whole objective with the weights as they are; in the block the first process's is on its device. All must enter."""
-        if not self.in_parts:
-            yield
-            return
-        self.whole.load_state_dict(gathered(self.objective.state_dict()))
-        if self._accelerator.is_main_process:
+        self.bring_together()
+        if self.in_parts and self._accelerator.is_main_process:
             self.whole.to(self._accelerator.device)
         yield
-        self.whole.to("cpu")
+        if self.in_parts:
+            self.whole.to("cpu")
 
-    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """An optimiser's state as it is of whole weights. All processes must ask for it."""
-        return self._of_weights(optimizer, optimizer.state_dict(), _joined)
+    def bring_together(self) -> None:
+        """Give the whole objective the weights as they are. All processes must ask for it."""
+        if self.in_parts:
+            self.whole.load_state_dict(gathered(self.objective.state_dict()))
+
+    def optimizer_state(self, optimizer: torch.optim.Optimizer, *, keep: bool) -> dict[str, Any]:
+        """An optimiser's state as it is of whole weights. All processes must ask for it, and those that `keep` it have it all."""
+        return self._of_weights(optimizer, optimizer.state_dict(), partial(_joined, keep=keep))
 
     def load_optimizer_state(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         """Give an optimiser its state back, of which it takes this process's part."""
@@ -100,8 +105,10 @@ class Trained:
 
 
 def _cut(whole: Objective, accelerator: Accelerator, *, compiled: bool) -> Objective:
-    """A copy of the objective in parts. Weights of no dimension cannot be cut: each process has all of them."""
-    parts = deepcopy(whole).to(memory_format=torch.contiguous_format)  # torch cuts no other layout
+    """A copy of the objective in parts, on the run's device. Weights of no dimension cannot be cut: each process has them."""
+    parts = deepcopy(whole).to(accelerator.device).to(memory_format=torch.contiguous_format)  # torch cuts no other layout
+    for value in parts.state_dict().values():
+        broadcast(value)  # as DDP does: an objective that each process has drawn by itself becomes one
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     uncut = {parameter for parameter in parts.parameters() if parameter.ndim == 0}
     for block in _blocks(parts):
@@ -109,19 +116,50 @@ def _cut(whole: Objective, accelerator: Accelerator, *, compiled: bool) -> Objec
             block.compile()
         fully_shard(block, mesh=mesh, ignored_params=uncut)
     fully_shard(parts, mesh=mesh, ignored_params=uncut)
-    parts.forward = accelerator.autocast()(parts.forward)  # type: ignore[method-assign]  # as accelerate does with whole ones
+    parts.forward = _told(accelerator.autocast()(parts.forward))  # type: ignore[method-assign]  # accelerate's way too
     return parts
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The outermost modules of modules that stand in a row, as the blocks of ViTs and ResNets do."""
-    for child in module.children():
-        if not isinstance(child, nn.Sequential | nn.ModuleList):
-            yield from _blocks(child)
-            continue
-        for block in child.children():
-            if any(True for _ in block.children()) and any(parameter.requires_grad for parameter in block.parameters()):
-                yield block
+def _told(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward`, which says in a sentence that a model takes a block's weights without calling the block."""
+
+    @wraps(forward)
+    def told(*arguments: Any, **keywords: Any) -> Any:
+        try:
+            return forward(*arguments, **keywords)
+        except RuntimeError as error:
+            if "DTensor" not in str(error):
+                raise
+            raise OptionError(
+                "This model reads weights of its blocks without calling the blocks, so it cannot be trained in parts: say "
+                f"strategy = 'ddp' ({str(error).splitlines()[0]})."
+            ) from error
+
+    return told
+
+
+def _blocks(module: nn.Module) -> list[nn.Module]:
+    """The outermost modules that stand in a row, as the blocks of ViTs and ResNets do, if nothing else has their weights."""
+    owners = _owners(module)
+
+    def inside(block: nn.Module) -> bool:
+        alone = all(owners[key] == count for key, count in _owners(block).items())
+        return alone and any(parameter.requires_grad for parameter in block.parameters())
+
+    def found(part: nn.Module, *, in_a_row: bool) -> Iterator[nn.Module]:
+        for child in part.children():
+            if in_a_row and not isinstance(child, nn.ModuleList) and any(True for _ in child.children()) and inside(child):
+                yield child
+            else:
+                yield from found(child, in_a_row=isinstance(child, nn.Sequential | nn.ModuleList))
+
+    return list(dict.fromkeys(found(module, in_a_row=False)))
+
+
+def _owners(module: nn.Module) -> Counter[int]:
+    """How many modules have each parameter, by its identity; a module counts as often as it is held."""
+    parts = (part for _, part in module.named_modules(remove_duplicate=False))
+    return Counter(id(parameter) for part in parts for parameter in part.parameters(recurse=False))
 
 
 def own_part(tensor: Tensor) -> Tensor:
@@ -129,19 +167,23 @@ def own_part(tensor: Tensor) -> Tensor:
     return cast("DTensor", tensor.detach()).to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _joined(value: Tensor, like: DTensor) -> Tensor:
-    """What belongs to a weight's elements, whole and in the host's memory."""
+def _joined(value: Tensor, like: DTensor, *, keep: bool) -> Tensor:
+    """What belongs to a weight's elements, whole."""
     found = DTensor.from_local(value, like.device_mesh, like.placements, shape=like.shape, stride=like.stride())
-    return found.full_tensor().cpu()
+    return _whole(found, keep=keep)
 
 
-def gathered(tree: Any) -> Any:
-    """A state with its tensors whole, in the host's memory where they were in parts. All processes must ask for it."""
-    if isinstance(tree, DTensor):
-        return tree.full_tensor().cpu()
-    if isinstance(tree, Mapping):
-        return {key: gathered(value) for key, value in tree.items()}
-    return tree
+def gathered(tensors: Mapping[str, Tensor], *, keep: bool = True) -> dict[str, Tensor]:
+    """Named tensors, whole and in the host's memory where they were in parts; empty ones there without `keep`.
+
+    All processes must ask for it.
+    """
+    return {name: _whole(value, keep=keep) if isinstance(value, DTensor) else value for name, value in tensors.items()}
+
+
+def _whole(tensor: DTensor, *, keep: bool) -> Tensor:
+    whole = tensor.full_tensor()
+    return whole.cpu() if keep else whole.new_empty(0)
 
 
 def cut_like(value: Tensor, like: Tensor) -> Tensor:

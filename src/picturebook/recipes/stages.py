@@ -54,6 +54,8 @@ class Stages:
             )
         self.options, self.folder, self.cache, self.reporter = options, folder, cache, reporter
         self.accelerator, self.device = accelerator, accelerator.device
+        self.in_parts = wants_parts(options.strategy) and accelerator.num_processes > 1
+        """Whether each process has a part of what is trained, and not the whole."""
         self._seconds_file = folder.stages / "seconds.json"
         self.seconds: dict[str, float] = _earlier_seconds(self._seconds_file)
         self.fingerprints: dict[str, str] = {}
@@ -193,11 +195,6 @@ class Stages:
                 f"{name}: the weights of epoch {kept / batches.steps_per_epoch:.0f} of {options.epochs} are kept, the best on "
                 "validation pictures."
             )
-
-    @property
-    def in_parts(self) -> bool:
-        """Whether each of several processes has a part of what is trained, and not the whole."""
-        return self.accelerator.num_processes > 1 and wants_parts(self.options.strategy)
 
     @property
     def _has_validation(self) -> bool:
