@@ -18,8 +18,9 @@ from picturebook.models.sources import find_image_source
 from picturebook.models.zero_shot import ZeroShotClassifier, load_zero_shot
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, Supervised, SupervisedOptions
 from picturebook.recipes.alignment import AlignedTo, AlignmentTextOptions, aligned_to
+from picturebook.recipes.network_checks import refuse_other_classes
 from picturebook.recipes.options import refuse_mixed
-from picturebook.recipes.stages import Stages, refuse_other_classes
+from picturebook.recipes.stages import Stages
 from picturebook.runs import RunFolder
 from picturebook.teachers import StoredTeacher, Teacher
 from picturebook.types import UNLABELLED

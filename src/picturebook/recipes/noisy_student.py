@@ -18,6 +18,7 @@ from picturebook.errors import OptionError
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, SupervisedOptions
 from picturebook.recipes.encoders import TRAIN, load_classifier, teacher_logits, train_encoder
+from picturebook.recipes.network_checks import refuse_wrong_gradients
 from picturebook.recipes.options import RecipeOptions, StudentOptions, refuse_mixed
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.pseudo_labelling import PseudoLabelled, divided_rows, pseudo_label
@@ -136,7 +137,7 @@ def _first_teacher(stages: Stages, teacher: FirstTeacherOptions) -> ImageEncoder
     network = create_image_encoder(
         teacher.model, num_classes=num_classes, image_size=size, model_args=teacher.model_args, seed=seed
     )
-    stages.refuse_wrong_gradients(network)
+    refuse_wrong_gradients(network, stages.accelerator)
     return train_encoder(stages, teacher, network=network)
 
 

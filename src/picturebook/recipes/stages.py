@@ -19,12 +19,11 @@ from picturebook.data.loaders import BatchMaker, TrainingBatches, ViewMaker
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.views import VIEWS_VERSION
 from picturebook.engine import Training, TrainOptions, train, wants_parts, written_together
-from picturebook.errors import DataError, ModelError, OptionError, RunError
+from picturebook.errors import DataError, OptionError, RunError
 from picturebook.evaluate import evaluate_rows, student_logits
-from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
-from picturebook.models.packaged import PACKAGE_PREFIX
 from picturebook.objective import Objective
+from picturebook.recipes.network_checks import refuse_other_start, refuse_wrong_gradients
 from picturebook.recipes.options import RecipeOptions, refuse_unmeasured
 from picturebook.recipes.shared_stores import lacking
 from picturebook.runs import RunFolder, read_json, write_json
@@ -68,7 +67,9 @@ class Stages:
         maker = ViewMaker(self.pictures, options.views, options.student.image_size, options.seed, self.device)
         self.maker = maker.among(self.train_rows)
         refuse_unmeasured(options.train, "student", validated=self._has_validation)
-        self._check(self.new_student())  # what does not fit is refused now, not after the teacher's hours
+        student = self.new_student()  # what does not fit is refused now, not after the teacher's hours
+        refuse_other_start(student, options.student, self.pictures.classes)
+        refuse_wrong_gradients(student, accelerator)
 
     def in_folder(self, folder: RunFolder) -> "Stages":
         """The same parts, working in another folder."""
@@ -110,30 +111,6 @@ class Stages:
         """A seed of a part's own, so that a teacher and a student of one architecture start from different weights."""
         digest = hashlib.blake2b(f"{self.options.seed}/{part}".encode(), digest_size=4).digest()
         return int.from_bytes(digest, "big") >> 1
-
-    def _check(self, student: ImageEncoder) -> None:
-        options = self.options.student
-        if options.init not in ("scratch", "pretrained"):
-            wanted = create_image_encoder(
-                options.model, num_classes=2, image_size=options.image_size, model_args=dict(options.model_args)
-            )
-            if (wanted.architecture, wanted.model_args) != (student.architecture, student.model_args):
-                raise ModelError(
-                    f"student.init = {options.init!r} holds {student.architecture} {student.model_args}, student.model asks for "
-                    f"{wanted.architecture} {wanted.model_args}: make the two agree."
-                )
-            if not options.init.startswith(PACKAGE_PREFIX):
-                refuse_other_classes(options.init, load_student(Path(options.init) / "student")[1], self.pictures.classes)
-        self.refuse_wrong_gradients(student)
-
-    def refuse_wrong_gradients(self, network: ImageEncoder) -> None:
-        """Raise a ModelError where this machine's precision would train the network wrongly."""
-        on_cpu = self.device.type == "cpu" and self.accelerator.mixed_precision == "bf16"
-        if on_cpu and (layer := network.layer_on_one_pixel()):
-            raise ModelError(
-                f"In {network.architecture} at student.image_size = {network.image_size}, layer {layer} steps over a map of one "
-                "pixel, for which processors compute wrong bf16 gradients: raise image_size, or say precision = 'fp32'."
-            )
 
     def new_projector(self, student: ImageEncoder, width: int | None, *, part: str = "projector") -> nn.Linear | None:
         """A linear layer from the student's features to vectors of `width`, or None where there are none to learn."""
@@ -299,13 +276,6 @@ def _earlier_seconds(file: Path) -> dict[str, float]:
         return {str(stage): float(seconds) for stage, seconds in read_json(file).items()}
     except (RunError, AttributeError, TypeError, ValueError):
         return {}
-
-
-def refuse_other_classes(path: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> None:
-    """Raise a ModelError where a run's classes are not the data's, in the same order."""
-    if theirs != ours:
-        differing = sorted(set(theirs) ^ set(ours)) or ["the same names in another order"]
-        raise ModelError(f"{path} knows other classes than these data ({', '.join(differing[:5])}): its answers do not fit.")
 
 
 def cache_key(fields: Mapping[str, str]) -> str:
