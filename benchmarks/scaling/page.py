@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from picturebook.stores.sharing import CHUNK
+from picturebook.stores.top_k import LARGEST, MOST_WHOLE, TopK
+
 Point = tuple[str, int, int, int]
 Found = dict[Point, dict[str, Any]]
 LARGE = (1_300_000, 100_000_000)
@@ -35,7 +38,8 @@ Begin: the first batch of {batch}; a step: any later one, over three epochs, wit
 ## A target store
 
 One view of each row in fp16, written {chunk} records at a time by a teacher that costs nothing, and read in random batches.
-Every write waits for the disk. Two processes write two halves.
+Of up to {whole} classes a record holds all logits, of more the {largest} largest and the mass of the others, found when it is
+written and spread out when it is read. Two processes write two halves; in brackets is the first one's time.
 
 {targets}
 
@@ -50,16 +54,21 @@ Formulas, with N rows, canvases of S pixels, V stored views, K classes, P proces
 - index of tar shards: N · {index_rate} µs, once, by the first process; decode: N · {decode_rate} µs of 32-pixel JPEGs,
   shared out over threads; real photographs take more, `picturebook plan` measures yours;
 - canvases: N · (3 · S² + 24) bytes of disk, mapped;
-- targets: N · V · K · 2 bytes of disk (all classes, fp16); labelling: N · V / (P · the teacher's pictures a second), plus
-  N · V · {write_rate} µs for K = {write_classes};
+- targets: N · V records of 2 K bytes up to {whole} classes, of {packed} bytes past them, and 8 bytes for each id;
+- labelling: N · V / (P · the teacher's pictures a second), plus N · V · {write_rate} µs for K = {write_classes};
 - an epoch's permutation: N · 8 bytes in each process, twice while one epoch turns into the next;
 - names, labels, ids: N · {memory_rate} bytes of private memory in each process, from the table above.
 
 {limits}
 """
 LIMITS = """What this says: at 1.3 million pictures every part fits one machine. At 100 million the private memory of names and
-labels in each process is the first to hurt, then targets of all classes on disk. None of it was tried by us at that size."""
+labels in each process is the first to hurt, then canvases on disk. None of it was tried by us at that size."""
 MISSING = "not measured yet"
+
+
+def record_bytes(classes: int) -> int:
+    """What one view of a picture takes in a target store."""
+    return 2 * (classes if classes <= MOST_WHOLE else TopK(classes).words)
 
 
 def page(found: Found, points: Sequence[Point]) -> str:
@@ -73,7 +82,10 @@ def page(found: Found, points: Sequence[Point]) -> str:
         measured=said,
         side=32,
         batch=256,
-        chunk=128,
+        chunk=CHUNK,
+        whole=MOST_WHOLE,
+        largest=LARGEST,
+        packed=record_bytes(MOST_WHOLE + 1),
         base=MISSING if base is None else round(base / 1e6),
         reading=_reading(found, points),
         flat=_flat(found),
@@ -183,8 +195,8 @@ def _large(found: Found) -> str:
     add("decode 32-pixel JPEGs, one core", times(decode, 1e-6))
     add("canvases of 64 pixels", [_bytes(num * (3 * 64 * 64 + 24)) for num in LARGE])
     add("canvases of 224 pixels", [_bytes(num * (3 * 224 * 224 + 24)) for num in LARGE])
-    for views, classes in ((1, 1_000), (4, 1_000), (1, 10_000)):
-        add(f"targets, V = {views}, K = {classes:,}", [_bytes(num * views * classes * 2) for num in LARGE])
+    for views, classes in ((1, 100), (1, 1_000), (4, 1_000), (1, 10_000)):
+        add(f"targets, V = {views}, K = {classes:,}", [_bytes(num * views * record_bytes(classes)) for num in LARGE])
     add("writing targets, V = 1, K = 1,000, beside the teacher", times(write, 1e-6))
     add("a permutation, in each process", [_bytes(num * 8) for num in LARGE])
     add("names, labels, ids, in each process", [_bytes(num * float(memory)) if memory != MISSING else MISSING for num in LARGE])

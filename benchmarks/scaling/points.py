@@ -134,6 +134,9 @@ class Rows:
     def batch(self, rows: np.ndarray, views: np.ndarray, *, with_images: bool = True) -> Batch:
         return Batch(torch.from_numpy(rows), torch.from_numpy(views), torch.from_numpy(rows))
 
+    def expect(self, rows: np.ndarray) -> None:
+        """Nothing is decoded."""
+
 
 def sampling(rows: int, classes: int, processes: int, folder: Path) -> dict[str, Any]:
     """Step → ids, one process's share, over three epochs."""
@@ -181,7 +184,7 @@ def targets(rows: int, classes: int, processes: int, folder: Path) -> dict[str, 
         for other in others:
             other.join()
     writer(store, rows, classes).finish()
-    read = TargetStore(store, FINGERPRINT, with_representation=False)
+    read = TargetStore(store, FINGERPRINT, num_classes=classes, with_representation=False)
     order = np.random.default_rng(0).permutation(rows)[: 40 * BATCH]
     with measured.step("read"):
         for begin in range(0, len(order), BATCH):

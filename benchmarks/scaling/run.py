@@ -21,8 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).parent / "results" / "points.jsonl"
 POINTS = [
     *[(part, rows, 10, 1) for rows in (1_000, 10_000, 100_000) for part in ("sampling", "tar", "parquet")],
-    *[("targets", rows, 1_000, 1) for rows in (1_000, 10_000, 100_000)],
-    *[("targets", 10_000, classes, processes) for classes in (10, 100, 1_000, 10_000) for processes in (1, 2)],
+    *[
+        ("targets", rows, classes, processes)
+        for rows in (1_000, 10_000, 100_000)
+        for classes in (10, 100, 1_000, 10_000)
+        for processes in (1, 2)
+    ],
     ("sampling", 1_300_000, 10, 2),
     ("sampling", 1_300_000, 10, 1),
 ]
