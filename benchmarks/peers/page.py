@@ -11,6 +11,7 @@ from machine import HERE, REPOSITORY
 PAGE = REPOSITORY / "docs" / "peers.md"
 _BEGIN, _END = "<!-- measured: benchmarks/peers/page.py -->\n", "<!-- /measured -->\n"
 _MIB = 2**20
+WHERE = HERE / "where.json"
 
 
 def rewrite(page: Path, rates: dict[str, Any]) -> None:
@@ -25,6 +26,8 @@ def measured_part(rates: dict[str, Any]) -> str:
     """Markdown: a table a case, and the seconds to the accuracy."""
     parts = [f"\nMeasured at commit {rates['commit']} on one machine ({rates['device']}), each peer in turn.\n"]
     parts += [_case_table(case.title, rates["cases"][case.name]) for case in CASES if case.name in rates["cases"]]
+    if WHERE.is_file():
+        parts.append(_where_table(json.loads(WHERE.read_text(encoding="utf-8"))))
     if rates["seconds_to_accuracy"]:
         parts.append(_seconds_table(rates["seconds_to_accuracy"], rates["accuracy"]))
     return "\n".join(parts) + "\n"
@@ -52,6 +55,32 @@ def _seconds_table(seconds: dict[str, Any], accuracy: float) -> str:
     for name, found in seconds.items():
         first = "not reached" if found["seconds"] is None else f"{found['seconds']:.0f}"
         lines.append(f"| {_titled(name)} | {first} | {found['whole']:.0f} | {found['last']:.1%} |")
+    return "\n".join(lines) + "\n"
+
+
+def _where_table(where: dict[str, Any]) -> str:
+    lines = [
+        "### Where a step goes\n",
+        f"Milliseconds of a step of 64 in one process, the two in turns (`python benchmarks/speed/where.py`, {where['commit']}, "
+        f"{where['device']}, medians). What plain PyTorch takes over the bare student is the most that can be gained over it at "
+        "its defaults, by whoever asks no teacher and loads for nothing.\n",
+        *_head(
+            "plain: loading",
+            "teacher",
+            "student",
+            "update",
+            "whole",
+            "picturebook: step",
+            "of it the bare student",
+            "plain / bare",
+            "plain / picturebook",
+        ),
+    ]
+    for case in CASES:
+        found = where["cases"][case.name]
+        parts = [found[part] for part in ("loading", "teacher", "student", "update")]
+        times = " | ".join(f"{value:.1f}" for value in [*parts, sum(parts), found["ours"], found["bare"]])
+        lines.append(f"| {case.title} | {times} | {sum(parts) / found['bare']:.2f} | {sum(parts) / found['ours']:.2f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -50,8 +50,13 @@ PARALLEL: dict[str, tuple[str, dict[str, Any]]] = {
     # Its first teacher is trained as a supervised student is; some pictures have no label, and these are not shared out evenly.
     "soft targets": (
         "born_again",
-        {"student": VIT, "train": UNEVEN, "loss": {"distilled": "both", "label_weight": 0.4, "temperature": 2.0}},
+        {
+            "student": VIT,
+            "train": UNEVEN | {"accumulate": 2, "average": 0.7},
+            "loss": {"distilled": "both", "label_weight": 0.4, "temperature": 2.0},
+        },
     ),
+    "classifier": ("classifier", {"student": VIT, "train": UNEVEN, "loss": {"divergence": "dkd"}}),
     "folded": (
         "own",
         {
