@@ -18,6 +18,7 @@ from picturebook.writing import (
     checksums_of,
     damage,
     disk_errors_told,
+    is_of_the_machine,
     read_json,
     write_atomically,
     write_json,
@@ -123,6 +124,13 @@ def test_what_a_disk_does_is_told_and_mistakes_of_our_own_are_not(tmp_path: Path
         fail(OSError(errno.EROFS, "Read-only file system", "a", None, "b"))
     with pytest.raises(OSError, match="Bad file descriptor"):
         fail(OSError(errno.EBADF, "Bad file descriptor"))
+
+
+def test_what_a_machine_does_is_told_from_what_a_file_holds() -> None:
+    machine = [OSError(number, os.strerror(number)) for number in (*DISK, errno.EMFILE, errno.EACCES)]
+    assert all(is_of_the_machine(error) for error in (*machine, MemoryError()))
+    content = [FileNotFoundError(errno.ENOENT, "gone"), OSError("Invalid data stream"), ValueError("cut off"), None]
+    assert not any(is_of_the_machine(error) for error in content)
 
 
 def test_damage_is_named(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -81,10 +81,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
             new.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
-def _unwritable(path: Path, error: OSError) -> RunError:
+def unwritable(path: Path, error: OSError) -> RunError:
+    """That a place cannot be written, in a sentence."""
     return RunError(f"{path} cannot be written ({error.strerror or error}): name another place, or mend this one.")
 
 
@@ -130,7 +131,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             new.rename(folder)
             sync(folder.parent)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
 
 
 @contextmanager
@@ -191,11 +192,27 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(packed, allow_pickle=False) as stored:
             return dict(stored)
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise RunError(f"{path} is not whole ({error}): run again, or take another run folder.") from None
+        raise RunError(f"{path} is not whole ({error}): run again, or take another run folder.") from error
 
 
 NPY_ERRORS = (OSError, ValueError, EOFError, TypeError, KeyError, SyntaxError, MemoryError, OverflowError, TokenError)
 """What numpy says of a file that is no array, or is shorter than its header says."""
+
+
+def is_of_the_machine(error: BaseException | None) -> TypeGuard[OSError | MemoryError]:
+    """Whether an error of reading tells of the machine (no rights, files, memory or disk), and nothing of what the file holds.
+
+    A file that is not there is none, and such an error tells of that; numpy and decompressors raise OSErrors without a number.
+    """
+    if isinstance(error, OSError):
+        return error.errno is not None and not isinstance(error, FileNotFoundError)
+    return isinstance(error, MemoryError)
+
+
+def unreadable(place: Path, error: OSError | MemoryError) -> str:
+    """That the machine does not let something be read, in a sentence."""
+    why = getattr(error, "strerror", None) or str(error) or "no memory is left"
+    return f"{place} cannot be read ({why}). Nothing of it was removed: mend this, and run again."
 
 
 def read_npy(path: Path) -> np.ndarray:

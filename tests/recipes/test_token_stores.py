@@ -1,5 +1,6 @@
 """Where a teacher's image tokens are kept, and that two runs that need the same ones make them once."""
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -97,6 +98,15 @@ def test_a_budget_too_small_for_one_view_is_refused_and_a_small_one_said(encode:
     assert encode("b", teacher={"token_budget_gb": 1055e-9}, reporter=listener)().num_views == 1
     assert [sentence for sentence in listener.said if sentence.startswith("1 instead of 2 views of image tokens")]
     assert encode("c", teacher={"token_budget_gb": 1057e-9})().num_views == 2
+
+
+def test_tokens_that_were_cut_off_are_said_and_encoded_again(encode: Make) -> None:
+    first = encode("a")()
+    expected, values = np.array(first.values), first.folder / "values.npy"
+    os.truncate(values, values.stat().st_size - 1)
+    listener = Listening()
+    np.testing.assert_array_equal(encode("b", reporter=listener)().values, expected)
+    assert [sentence for sentence in listener.said if sentence.startswith(f"{first.folder} was not whole")]
 
 
 def test_tokens_are_made_once_whatever_is_known_of_the_labels(encode: Make) -> None:

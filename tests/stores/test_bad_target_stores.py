@@ -17,7 +17,7 @@ from picturebook.stores.targets import TargetStore, TargetWriter
 from picturebook.teachers import ClassifierTeacher
 from picturebook.types import Batch, Targets
 from picturebook.writing import disk_errors_told
-from toy_runs import VIT, make_stages
+from toy_runs import VIT, Listening, make_stages
 
 Make = Callable[..., Any]
 
@@ -133,3 +133,17 @@ def test_a_whole_store_is_read_from_a_disk_that_cannot_be_written(
     with pytest.raises(RunError, match="Read-only file system"), disk_errors_told(tmp_path):
         stages.label("targets", teacher, fingerprint={"teacher": "another"}, shared=True)
     assert packed.is_stored(next((tmp_path / "cache" / "targets").glob("*/logits")))
+
+
+def test_a_run_says_that_targets_were_cut_off_and_labels_again(recipe_options: Make, tmp_path: Path) -> None:
+    stages = make_stages(recipe_options("supervised", tmp_path / "run", student=VIT))
+    stages.cache, stages.reporter = tmp_path / "cache", Listening()
+    teacher = ClassifierTeacher(stages.new_student("encoder"))
+    first = stages.label("targets", teacher, fingerprint={"teacher": "t"}, shared=True).store.rows(slice(None))
+    assert stages.reporter.said == []
+    (values,) = (tmp_path / "cache" / "targets").glob("*/logits/values.npy")
+    os.truncate(values, values.stat().st_size - 1)
+    again = stages.label("targets", teacher, fingerprint={"teacher": "t"}, shared=True).store.rows(slice(None))
+    np.testing.assert_array_equal(again, first)
+    (sentence,) = stages.reporter.said
+    assert sentence.startswith(f"{values.parent} was not whole")

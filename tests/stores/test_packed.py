@@ -1,10 +1,14 @@
+import errno
+import os
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
 
-from picturebook.errors import StoreError
+from permissions import locked as unwritable
+from picturebook.errors import RunError, StoreError
 from picturebook.stores.packed import PackedArray, PackedWriter, is_stored, locked, read_header
 from picturebook.stores.sharing import CHUNK
 
@@ -190,9 +194,61 @@ def test_a_store_that_is_cut_off_is_a_sentence_and_then_removed(store: Path, nam
     (store / name).write_bytes((store / name).read_bytes()[:-1])
     with pytest.raises(StoreError, match=r"is not whole .*: remove it, and it is made again"):
         PackedArray.open(store, FINGERPRINT)
+    said: list[str] = []
+    assert not is_stored(store, say=said.append)
+    assert not store.exists()
+    assert not is_stored(store, say=said.append)
+    assert said == [f"{store} was not whole, as after a power cut or a full disk: it was removed, and is made again."]
+
+
+TROUBLES = [
+    *(OSError(number, os.strerror(number)) for number in (errno.EMFILE, errno.EACCES, errno.EIO, errno.ENOMEM)),
+    MemoryError(),
+]
+
+
+def refuse_to_open(monkeypatch: pytest.MonkeyPatch, trouble: Exception, *, header: bool) -> None:
+    def refuse(*arguments: Any, **switches: Any) -> Any:
+        raise trouble
+
+    if header:
+        monkeypatch.setattr(Path, "read_text", refuse)
+    else:
+        monkeypatch.setattr(np.lib.format, "open_memmap", refuse)
+
+
+@pytest.mark.parametrize("header", [False, True])
+@pytest.mark.parametrize("trouble", TROUBLES, ids=str)
+def test_a_store_that_cannot_be_read_now_is_a_sentence_and_stays(
+    store: Path, monkeypatch: pytest.MonkeyPatch, trouble: OSError | MemoryError, header: bool
+) -> None:
+    why = getattr(trouble, "strerror", None) or "no memory is left"
+    said: list[str] = []
+    with monkeypatch.context() as broken:
+        refuse_to_open(broken, trouble, header=header)
+        with pytest.raises(StoreError, match=rf"store cannot be read \({why}\)\. Nothing of it was removed: mend this"):
+            is_stored(store, say=said.append)
+        with pytest.raises(StoreError, match="cannot be read"):
+            PackedArray.open(store, FINGERPRINT)
+    assert is_stored(store, say=said.append)
+    assert said == []
+
+
+@pytest.mark.parametrize("header", [False, True])
+def test_a_part_that_cannot_be_read_now_is_not_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: bool) -> None:
+    fill(start(tmp_path / "store"), batches=1)
+    with monkeypatch.context() as broken:
+        refuse_to_open(broken, OSError(errno.EMFILE, os.strerror(errno.EMFILE)), header=header)
+        with pytest.raises(StoreError, match=r"store\.partial cannot be read"):
+            start(tmp_path / "store")
+    assert len(start(tmp_path / "store").missing()[0]) == 5
+
+
+@pytest.mark.parametrize("name", ["header.json", "ids.npy", "values.npy"])
+def test_a_store_that_lacks_a_file_is_removed(store: Path, name: str) -> None:
+    (store / name).unlink()
     assert not is_stored(store)
     assert not store.exists()
-    assert not is_stored(store)
 
 
 def test_a_part_that_is_cut_off_is_begun_anew(tmp_path: Path) -> None:
@@ -223,6 +279,12 @@ def test_one_at_a_time_holds_a_stores_lock(tmp_path: Path) -> None:
             order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
+
+
+def test_a_lock_in_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    refusal = pytest.raises(RunError, match=r"store\.lock cannot be written .*: name another place")
+    with unwritable(tmp_path), refusal, locked(tmp_path / "store"):
+        pass
 
 
 def test_a_lock_is_let_go_when_its_holder_fails(tmp_path: Path) -> None:

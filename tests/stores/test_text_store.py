@@ -1,11 +1,19 @@
+import errno
+import multiprocessing
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from permissions import locked
+from picturebook.errors import RunError
 from picturebook.stores.texts import encode_once, encode_queries, encode_tokens_once
 from picturebook.types import Progress, no_progress
+from two_processes import run_in_two
 
 
 class Counting:
@@ -77,6 +85,87 @@ def test_tokens_are_encoded_once_ever_whatever_their_number(tmp_path: Path) -> N
     assert again.asked == []
     encode_once(again, ["bee"], cache=tmp_path)
     assert again.asked == ["bee"], "a text's vector is another than its tokens'"
+
+
+class Noting(Counting):
+    """Takes its time, and notes on disk what it encodes, for all processes."""
+
+    def __init__(self, notes: Path) -> None:
+        super().__init__()
+        self._notes = notes
+
+    def _note(self, texts: Sequence[str]) -> None:
+        time.sleep(0.3)
+        with self._notes.open("a") as file:
+            file.write("".join(f"{text}\n" for text in texts))
+
+    def encode(self, texts: Sequence[str], *, progress: Progress = no_progress) -> torch.Tensor:
+        self._note(texts)
+        return super().encode(texts, progress=progress)
+
+    def encode_tokens(self, texts: Sequence[str], *, progress: Progress = no_progress) -> list[torch.Tensor]:
+        self._note(texts)
+        return super().encode_tokens(texts, progress=progress)
+
+
+OVERLAPPING = (["bee", "ant", "wasp"], ["wasp", "ox", "bee", "cat"])
+ONCE = {"texts": encode_once, "tokens": encode_tokens_once}
+
+
+def encode_at_once(rank: int, port: int, root: Path, kind: str, together: Any) -> None:
+    texts = OVERLAPPING[rank]
+    together.wait(60)
+    found = ONCE[kind](Noting(root / "notes"), texts, cache=root)
+    expected = ONCE[kind](Counting(), texts, cache=root / f"alone{rank}")
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", ONCE)
+def test_two_processes_at_once_encode_each_text_once_and_lose_none(tmp_path: Path, kind: str) -> None:
+    run_in_two(encode_at_once, tmp_path, kind, multiprocessing.get_context("fork").Barrier(2))
+    assert sorted((tmp_path / "notes").read_text().split()) == ["ant", "bee", "cat", "ox", "wasp"]
+    again = Counting()
+    ONCE[kind](again, [*OVERLAPPING[0], *OVERLAPPING[1]], cache=tmp_path)
+    assert again.asked == []
+
+
+def test_known_texts_are_read_from_a_disk_that_cannot_be_written(tmp_path: Path) -> None:
+    encode_once(Counting(), ["bee"], cache=tmp_path)
+    (tmp_path / "texts" / "f1.npz.lock").unlink()
+    with locked(tmp_path / "texts"):
+        assert len(encode_once(Counting(), ["bee"], cache=tmp_path)) == 1
+        encoder = Counting()
+        with pytest.raises(RunError, match=r"lock cannot be written \(Permission denied\): name another place"):
+            encode_once(encoder, ["ant"], cache=tmp_path)
+    assert encoder.asked == []
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_a_store_that_cannot_be_read_now_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    encode_once(Counting(), ["bee"], cache=tmp_path)
+
+    def refuse(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(RunError, match=rf"f1\.npz cannot be read \({os.strerror(number)}\)\. Nothing of it was removed"):
+            encode_once(Counting(), ["ant"], cache=tmp_path)
+    encoder = Counting()
+    encode_once(encoder, ["bee"], cache=tmp_path)
+    assert encoder.asked == []
+
+
+def test_a_store_that_is_cut_off_is_made_again(tmp_path: Path) -> None:
+    encode_once(Counting(), ["bee"], cache=tmp_path)
+    path = tmp_path / "texts" / "f1.npz"
+    os.truncate(path, path.stat().st_size // 2)
+    encoder = Counting()
+    for _ in range(2):
+        encode_once(encoder, ["bee"], cache=tmp_path)
+    assert encoder.asked == ["bee"]
 
 
 TEXTS = [("bee",), ("ant", "wasp", "ant"), ("ox",)]

@@ -223,7 +223,7 @@ class Stages:
             num_classes=len(self.pictures.classes),
             representation_width=representation_width,
         )
-        stored = partial(targets_are_stored, folder, with_representation=keeps)
+        stored = partial(targets_are_stored, folder, with_representation=keeps, say=self.reporter.say)
         with lacking(self.accelerator, folder, stored) as wanted:
             if wanted:
                 self._write_targets(name, start, teacher, with_images=not on_tokens)

@@ -69,7 +69,7 @@ def store_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions)
     # Tokens of an encoder that this run trained are of no use to another, and go with its stages.
     shelf = stages.folder.stage("tokens") if options.image_encoder == TRAIN else stages.cache / "tokens"
     folder = shelf / cache_key(identity)
-    with lacking(stages.accelerator, folder, partial(is_stored, folder)) as wanted:
+    with lacking(stages.accelerator, folder, partial(is_stored, folder, say=stages.reporter.say)) as wanted:
         if wanted:
             with stages.timed("tokens"), stages.reporter.stage("encoding pictures") as progress:
                 _fill(stages, encoder, folder, identity, num_views, progress)

@@ -17,7 +17,7 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -28,9 +28,17 @@ from numpy.typing import DTypeLike
 
 from picturebook.errors import StoreError
 from picturebook.stores.sharing import Claim, Share, chunks_of, own_chunks, refuse_claimed, whole_chunks
-from picturebook.writing import NPY_ERRORS, npy, write_atomically, write_json
+from picturebook.writing import NPY_ERRORS, is_of_the_machine, npy, unreadable, unwritable, write_atomically, write_json
 
 Fingerprint = Mapping[str, str]
+
+
+class _BrokenError(StoreError):
+    """A store is not there or not whole, so that it has to be made again: no other error is a reason to remove one."""
+
+
+def tell_nobody(sentence: str) -> None:
+    """Say nothing."""
 
 
 def refuse_other_fingerprint(folder: Path, stored: Fingerprint, expected: Fingerprint) -> None:
@@ -43,21 +51,41 @@ def refuse_other_fingerprint(folder: Path, stored: Fingerprint, expected: Finger
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a store's lock, so that of two runs that need the same store one fills it and the other waits and finds it there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold a store's lock, so that of two runs that need the same store one fills it and the other waits and finds it there.
+
+    Raises:
+        RunError: the place cannot be written.
+    """
+    path = folder.with_name(folder.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)
 
 
-def is_stored(folder: Path) -> bool:
-    """Whether a store is there. One that is cut off, which its files' headers tell, is removed, to be filled again."""
+def is_stored(folder: Path, *, say: Callable[[str], None] = tell_nobody) -> bool:
+    """Whether a store is there. One that is cut off, which its files' headers tell, is removed, to be filled again.
+
+    Args:
+        folder: the store's.
+        say: gets a sentence where a store is removed.
+
+    Raises:
+        StoreError: the machine does not let it be read; it stays as it is.
+    """
     if not folder.is_dir():
         return False
     try:
         PackedArray.open(folder, read_header(folder)["fingerprint"])
-    except StoreError:
+    except _BrokenError:
         shutil.rmtree(folder)
+        say(f"{folder} was not whole, as after a power cut or a full disk: it was removed, and is made again.")
         return False
     return True
 
@@ -75,14 +103,12 @@ class PackedArray:
         """Open the store that was written for exactly this fingerprint.
 
         Raises:
-            StoreError: there is none, or a field of its fingerprint differs.
+            StoreError: there is none, it cannot be read, or a field of its fingerprint differs.
         """
         header = read_header(folder)
         refuse_other_fingerprint(folder, header["fingerprint"], fingerprint)
-        try:
+        with _reading(folder):
             return cls(folder, np.array(_mapped(folder / "ids.npy", "r")), _mapped(folder / "values.npy", "r"))
-        except NPY_ERRORS as error:
-            raise StoreError(f"{folder} is not whole ({error}): remove it, and it is made again.") from error
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "PackedArray":
         return self  # a copy would read the same files, and take them into memory
@@ -125,7 +151,7 @@ class PackedWriter:
         """Begin to fill `folder`, or go on where an earlier try with the same fingerprint stopped.
 
         Raises:
-            StoreError: other processes are filling it for something else.
+            StoreError: other processes are filling it for something else, or what is there cannot be read.
         """
         partial = folder.with_name(folder.name + ".partial")
         header = {"fingerprint": dict(fingerprint), "num_views": num_views, "record": list(record), "dtype": str(np.dtype(dtype))}
@@ -214,14 +240,28 @@ def _begun(folder: Path, partial: Path, header: dict[str, Any]) -> PackedWriter 
     try:
         found = read_header(partial)
         found.pop("note", None)  # of a try that was cut off between its note and its name
-        return PackedWriter(folder, partial) if found == header else None
-    except (StoreError, *NPY_ERRORS):
+        if found != header:
+            return None
+        with _reading(partial):
+            return PackedWriter(folder, partial)
+    except _BrokenError:
         return None
 
 
 def _sum(record: np.ndarray) -> int:
     """CRC-32 of a record's bytes; never 0, which stands for no record."""
     return zlib.crc32(record.tobytes()) or 1
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Within the block it is a sentence that files cannot be read, and another, a _BrokenError, that they are not whole."""
+    try:
+        yield
+    except NPY_ERRORS as error:
+        if is_of_the_machine(error):
+            raise StoreError(unreadable(folder, error)) from error
+        raise _BrokenError(f"{folder} is not whole ({error}): remove it, and it is made again.") from error
 
 
 def _mapped(path: Path, mode: Literal["r", "r+"]) -> np.memmap[Any, Any]:
@@ -242,15 +282,17 @@ def read_header(folder: Path) -> dict[str, Any]:
     """What a store belongs to and holds.
 
     Raises:
-        StoreError: there is none, or it is broken.
+        StoreError: there is none, it is broken, or it cannot be read.
     """
     path = folder / "header.json"
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StoreError(f"There is no store in {folder}.") from None
+        raise _BrokenError(f"There is no store in {folder}.") from None
+    except (OSError, MemoryError) as error:
+        raise StoreError(unreadable(folder, error)) from error
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path} is not whole ({error}): remove {folder}.") from None
+        raise _BrokenError(f"{path} is not whole ({error}): remove {folder}.") from None
     if not isinstance(header, dict) or not isinstance(header.get("fingerprint"), dict):
-        raise StoreError(f"{path} is not whole (it names no fingerprint): remove {folder}.")
+        raise _BrokenError(f"{path} is not whole (it names no fingerprint): remove {folder}.")
     return header

@@ -1,6 +1,7 @@
 """A teacher's targets on disk: logits per (sample, view) in fp16 and, where it is distilled, the attended representation."""
 
 import shutil
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from picturebook.stores.packed import Fingerprint, PackedArray, PackedWriter, is_stored, read_header
+from picturebook.stores.packed import Fingerprint, PackedArray, PackedWriter, is_stored, read_header, tell_nobody
 from picturebook.stores.sharing import Share
 from picturebook.stores.top_k import TopK, packing_of
 from picturebook.types import Batch, Targets, to_device
@@ -75,10 +76,14 @@ def stored_error(folder: Path) -> str | None:
     return None if error is None else str(error)
 
 
-def targets_are_stored(folder: Path, *, with_representation: bool) -> bool:
-    """Whether all that a labelling writes is there and whole; what is broken is removed, to be written again."""
-    whole = is_stored(folder / "logits")
-    if with_representation and not is_stored(folder / "representation") and whole:
+def targets_are_stored(folder: Path, *, with_representation: bool, say: Callable[[str], None] = tell_nobody) -> bool:
+    """Whether all that a labelling writes is there and whole; what is broken is removed, to be written again, which `say` tells.
+
+    Raises:
+        StoreError: the machine does not let it be read.
+    """
+    whole = is_stored(folder / "logits", say=say)
+    if with_representation and not is_stored(folder / "representation", say=say) and whole:
         shutil.rmtree(folder / "logits")  # whose records would else count as labelled
         whole = False
     return whole

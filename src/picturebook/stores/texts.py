@@ -6,7 +6,7 @@ texts/<encoder>-tokens.npz    keys, lengths [n] and vectors [Σ lengths, token w
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from picturebook.errors import RunError
+from picturebook.stores.packed import locked
 from picturebook.types import Progress, Queries, no_progress
-from picturebook.writing import read_npz, write_atomically
+from picturebook.writing import is_of_the_machine, read_npz, unreadable, write_atomically
 
 Asking = Literal["text", "sentences", "tokens"]
 """By what a text asks: one vector (the mean of its sentences), one vector a sentence, or one a token."""
@@ -41,36 +42,79 @@ class Encoder(Protocol):
 def encode_once(
     encoder: Encoder, texts: Sequence[str], *, cache: Path, progress: Progress = no_progress
 ) -> Float[Tensor, "texts width"]:
-    """Vectors of `texts` in their order; only texts that this encoder has never seen are encoded."""
+    """Vectors of `texts` in their order; only texts that this encoder has never seen are encoded.
+
+    Of several processes that need new texts one encodes them, and the others wait and find them there.
+
+    Raises:
+        RunError: the store cannot be read or, where texts are new, written.
+    """
+
+    def read(stored: dict[str, np.ndarray]) -> Iterable[np.ndarray]:
+        return stored["vectors"]
+
+    def encode(new: list[str]) -> Iterable[np.ndarray]:
+        vectors: np.ndarray = encoder.encode(new, progress=progress).numpy()
+        return vectors
+
+    def packed(parts: list[np.ndarray]) -> dict[str, np.ndarray]:
+        return {"vectors": np.stack(parts)}
+
     path = cache / "texts" / f"{encoder.fingerprint}.npz"
-    stored = _read(path)
-    known = dict(zip(stored["keys"].tolist(), stored["vectors"], strict=True)) if stored else {}
-    keys = [_key(text) for text in texts]
-    new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-    if new:
-        vectors = encoder.encode(list(new.values()), progress=progress)
-        known |= dict(zip(new, vectors.numpy(), strict=True))
-        _write(path, keys=np.array(list(known)), vectors=np.stack(list(known.values())))
-    return torch.from_numpy(np.stack([known[key] for key in keys]))
+    return torch.from_numpy(np.stack(_once(path, texts, read=read, encode=encode, packed=packed)))
 
 
 def encode_tokens_once(
     encoder: Encoder, texts: Sequence[str], *, cache: Path, progress: Progress = no_progress
 ) -> list[Float[Tensor, "tokens token_width"]]:
     """Vectors of each text's tokens, at the precision that they are stored in; as `encode_once` else."""
+
+    def read(stored: dict[str, np.ndarray]) -> Iterable[np.ndarray]:
+        return np.split(stored["vectors"], np.cumsum(stored["lengths"])[:-1])
+
+    def encode(new: list[str]) -> Iterable[np.ndarray]:
+        return [part.numpy().astype(np.float16) for part in encoder.encode_tokens(new, progress=progress)]
+
+    def packed(parts: list[np.ndarray]) -> dict[str, np.ndarray]:
+        return {"lengths": np.array([len(part) for part in parts]), "vectors": np.concatenate(parts)}
+
     path = cache / "texts" / f"{encoder.fingerprint}-tokens.npz"
-    known: dict[str, np.ndarray] = {}
-    if stored := _read(path):
-        parts = np.split(stored["vectors"], np.cumsum(stored["lengths"])[:-1])
-        known = dict(zip(stored["keys"].tolist(), parts, strict=True))
-    keys = [_key(text) for text in texts]
-    new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-    if new:
-        vectors = encoder.encode_tokens(list(new.values()), progress=progress)
-        known |= {key: part.numpy().astype(np.float16) for key, part in zip(new, vectors, strict=True)}
-        lengths = np.array([len(part) for part in known.values()])
-        _write(path, keys=np.array(list(known)), lengths=lengths, vectors=np.concatenate(list(known.values())))
-    return [torch.from_numpy(known[key].astype(np.float32)) for key in keys]
+    found = _once(path, texts, read=read, encode=encode, packed=packed)
+    return [torch.from_numpy(part.astype(np.float32)) for part in found]
+
+
+def _once(
+    path: Path,
+    texts: Sequence[str],
+    *,
+    read: Callable[[dict[str, np.ndarray]], Iterable[np.ndarray]],
+    encode: Callable[[list[str]], Iterable[np.ndarray]],
+    packed: Callable[[list[np.ndarray]], dict[str, np.ndarray]],
+) -> list[np.ndarray]:
+    """What the store has of each text; what it lacks is encoded and added by one process at a time.
+
+    Args:
+        path: of the store.
+        texts: asked for.
+        read: the stored arrays as one array a text, in the order of the keys.
+        encode: one array for each new text.
+        packed: arrays of all texts as they are stored, but for the keys.
+    """
+
+    def known_now() -> dict[str, np.ndarray]:
+        stored = _read(path)
+        return dict(zip(stored["keys"].tolist(), read(stored), strict=True)) if stored else {}
+
+    asked = {_key(text): text for text in texts}
+    known = known_now()  # without a lock, from a disk that cannot be written too
+    if not asked.keys() <= known.keys():
+        with locked(path):  # nobody waits for another process in here, so that all of a run's come through one by one
+            known = known_now()
+            new = {key: text for key, text in asked.items() if key not in known}
+            if new:
+                known |= dict(zip(new, encode(list(new.values())), strict=True))
+                _write(path, keys=np.array(list(known)), **packed(list(known.values())))
+    return [known[_key(text)] for text in texts]
 
 
 def encode_queries(
@@ -113,10 +157,17 @@ def _key(text: str) -> str:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """What is stored; nothing where the file is missing or was cut off, and then its texts are encoded again."""
+    """What is stored; nothing where the file is missing or was cut off, and then its texts are encoded again.
+
+    Raises:
+        RunError: the machine does not let it be read: what it holds would be written over.
+    """
     try:
         return read_npz(path)
-    except RunError:
+    except RunError as error:
+        trouble = error.__cause__
+        if is_of_the_machine(trouble):
+            raise RunError(unreadable(path, trouble)) from trouble
         return {}
 
 
