@@ -8,32 +8,40 @@ Nothing is typed in by hand.
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from ground import ARMS, FAMILIES, RESULTS
+import field_levels
+from ground import ARMS, FAMILIES, NUM_SEEDS
+from results_page import Collected, Row, page
 
+from picturebook.recipes.encoders import TRAIN
+from picturebook.recipes.options import RecipeOptions
 from picturebook.report.study_content import CLAIM, ContrastRow
 from picturebook.report.study_plots import forest_plot
 from picturebook.statistics import paired_t
+from picturebook.study.answers import worst_verdict
+from picturebook.study.budgets import teaching_seconds
+from picturebook.study.cells import Plan
 from picturebook.study.command import compare
+from picturebook.study.settings import load_study
 from picturebook.types import Silence
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 MARGIN = 0.3
-ARM_FIELDS = ("study", "data", "family", "setting", "arm", "mean", "sd", "n", "seconds", "commit")
-CONTRAST_FIELDS = (
-    "study", "data", "family", "setting", "contrast", "mean", "low", "high", "n", "p", "audit", "command", "commit",
+ARM_FIELDS = (
+    "study", "data", "family", "setting", "arm", "mean", "sd", "n", "seconds", "commit", "teacher_seconds", "marks",
 )  # fmt: skip
-INTRODUCTION = f"""# Results
-
-Made by `python benchmarks/studies/collect.py` from the runs' stored results. Accuracies are in points, of the last epoch, on
-test pictures. Under {CLAIM} seeds nothing is claimed. An interval is the wider of Student's t over seeds and a paired bootstrap
-over test pictures by group; the ground study, whose runs kept no predictions, has the first alone. *audit*: the worse verdict of
-the two arms' teachers ([audit.md](audit.md)); of the ground study's, which were not audited, WARN where they read words."""
+CONTRAST_FIELDS = (
+    "study", "data", "family", "setting", "contrast", "mean", "low", "high", "n", "p", "audit", "command", "commit", "p_holm",
+    "p_equivalence", "reading", "marks",
+)  # fmt: skip
+NO_SETTING = "none"
+"""Of an arm without a teacher that has weights of its own."""
 GROUND_COMMAND = "python benchmarks/studies/ground.py run --data data/emoji64 --work DIR"
 GROUND_CONTRASTS = [
     ("born_again", "supervised"),
@@ -42,39 +50,52 @@ GROUND_CONTRASTS = [
     ("paper-own", "born_again"),
     ("pretrained-linear", "born_again"),
 ]
+Runs = dict[int, dict[str, Any]]
+"""The ground study's results of an arm, by seed."""
 
 
-def ground() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Arms and contrasts of the ground study. Its runs were made before teachers were audited, so what reads words has WARN."""
-    arms, contrasts = [], []
+def ground(folder: Path) -> Collected:
+    """The ground study. Its runs were made before teachers were audited, so what reads words has WARN."""
+    found = Collected()
     for family in FAMILIES:
-        cells = {arm: _ground_cells(family, arm) for arm in ARMS}
-        for arm, runs in cells.items():
-            if runs:
-                values = [100 * run["models"]["student"]["test"]["accuracy"] for run in runs.values()]
-                named = _ground_name(family, arm) | {"arm": arm, "mean": mean(values), "n": len(values)}
-                seconds = mean(sum(run["seconds"].values()) for run in runs.values())
-                spread = stdev(values) if len(values) > 1 else None
-                arms.append(named | {"sd": spread, "seconds": seconds, "commit": _commits(runs.values())})
+        cells = {arm: _ground_cells(folder / family / arm) for arm in ARMS}
+        found.arms += [_ground_arm(family, arm, cells) for arm in ARMS if cells[arm]]
         for a, b in GROUND_CONTRASTS:
             seeds = sorted(cells[a].keys() & cells[b].keys())
             if len(seeds) > 1:
-                contrasts.append(_ground_contrast(family, a, b, cells, seeds))
-    return arms, contrasts
+                found.contrasts.append(_ground_contrast(family, a, b, cells, seeds))
+    return found
 
 
-def _ground_cells(family: str, arm: str) -> dict[int, dict[str, Any]]:
-    return {run["seed"]: run for run in (json.loads(path.read_text()) for path in (RESULTS / family / arm).glob("seed*.json"))}
+def _ground_cells(folder: Path) -> Runs:
+    return {run["seed"]: run for run in (json.loads(path.read_text()) for path in sorted(folder.glob("seed*.json")))}
 
 
-def _ground_name(family: str, arm: str) -> dict[str, Any]:
-    setting = arm.partition("-")[0] if "-" in arm else "none"
+def _ground_name(family: str, arm: str) -> Row:
+    setting = arm.partition("-")[0] if "-" in arm else NO_SETTING
     return {"study": "ground", "data": "emoji64", "family": family, "setting": setting}
 
 
-def _ground_contrast(
-    family: str, a: str, b: str, cells: dict[str, dict[int, dict[str, Any]]], seeds: list[int]
-) -> dict[str, Any]:
+def _ground_arm(family: str, arm: str, cells: dict[str, Runs]) -> Row:
+    runs = cells[arm].values()
+    values = [100 * run["models"]["student"]["test"]["accuracy"] for run in runs]
+    taught = [seconds for run in runs if (seconds := _ground_teaching(run, cells["supervised"])) is not None]
+    return _ground_name(family, arm) | {
+        "arm": arm, "mean": mean(values), "sd": stdev(values) if len(values) > 1 else None, "n": len(values),
+        "seconds": mean(sum(run["seconds"].values()) for run in runs), "commit": _commits(runs),
+        "teacher_seconds": mean(taught) if taught else None, "marks": (),
+    }  # fmt: skip
+
+
+def _ground_teaching(run: dict[str, Any], supervised: Runs) -> float | None:
+    """Seconds of what taught a run's student; None where its teacher was another run whose result is not there."""
+    if run["arm"] == "supervised" or run["arm"].startswith("pretrained-"):
+        return teaching_seconds(run["seconds"], [])
+    teacher = supervised.get((run["seed"] + 1) % NUM_SEEDS)
+    return None if teacher is None else teaching_seconds(run["seconds"], [teacher["seconds"]])
+
+
+def _ground_contrast(family: str, a: str, b: str, cells: dict[str, Runs], seeds: list[int]) -> Row:
     pairs = [[100 * cells[arm][seed]["models"]["student"]["test"]["accuracy"] for seed in seeds] for arm in (a, b)]
     test = paired_t(*pairs)
     reads = any(arm.endswith(("-bank", "-own")) for arm in (a, b))
@@ -82,7 +103,8 @@ def _ground_contrast(
     commit = _commits(cells[arm][seed] for arm in (a, b) for seed in seeds)
     return _ground_name(family, a) | {
         "contrast": f"{a} - {b}", "a": a, "b": b, "mean": test.mean, "low": test.low, "high": test.high, "n": test.n, "p": test.p,
-        "audit": "WARN" if reads else "PASS", "interval": "seeds", "command": GROUND_COMMAND, "commit": commit, "runs": runs,
+        "audit": "WARN" if reads else "PASS", "command": GROUND_COMMAND, "commit": commit, "runs": runs, "p_holm": None,
+        "p_equivalence": None, "reading": "" if test.n >= CLAIM else f"no claim under {CLAIM} seeds", "marks": (),
     }  # fmt: skip
 
 
@@ -90,76 +112,86 @@ def _commits(runs: Iterable[dict[str, Any]]) -> str:
     return ", ".join(sorted({run["commit"] for run in runs}))
 
 
-def studies() -> Iterator[dict[str, Any]]:
-    """Results of every study that has a record, seen as they stand."""
-    for path in sorted(HERE.glob("*.toml")):
+def studies(folder: Path) -> Iterator[Collected]:
+    """Every study that has a record, seen as it stands."""
+    for path in sorted(folder.glob("*.toml")):
         settings = tomllib.loads(path.read_text())
         if "arms" in settings and any(Path(settings["keep"]).rglob("*.json")):
-            compare(path.relative_to(Path.cwd()), reporter=Silence(), so_far=True)
-            yield json.loads((Path(settings["out"]) / "results.json").read_text())
+            source = path.relative_to(Path.cwd())
+            record = compare(source, reporter=Silence(), so_far=True).record
+            yield _study(Plan(load_study(source), str(source)), record)
 
 
-def page(arms: list[dict[str, Any]], contrasts: list[dict[str, Any]], plots: Callable[[str], str | None]) -> str:
-    """docs/results.md."""
-    lines = [INTRODUCTION]
-    studies = list(dict.fromkeys((one["study"], one["family"]) for one in arms))
-    for study, family in studies:
-        title = f"{study}, {family}"
-        lines += ["", f"## {title}", "", "| setting | arm | n | accuracy (sd) | seconds | commit |", "|---|---|--:|--:|--:|---|"]
-        for one in _of(arms, study, family):
-            spread = "" if one["sd"] is None else f" ({one['sd']:.1f})"
-            seconds = "–" if one["seconds"] is None else f"{one['seconds']:.0f}"
-            setting = one["setting"] or "–"
-            lines.append(f"| {setting} | {one['arm']} | {one['n']} | {one['mean']:.1f}{spread} | {seconds} | {one['commit']} |")
-        found = _of(contrasts, study, family)
-        if found:
-            lines += ["", "| setting | contrast | n | difference | 95 % interval | p | audit |", "|---|---|--:|--:|--:|--:|---|"]
-            lines += [_contrast_line(one) for one in found]
-            lines += ["", f"Command: `{found[0]['command']}`."]
-            if plot := plots(title):
-                lines += ["", f"![{title}: differences with intervals]({plot})"]
-    return "\n".join(lines) + "\n"
+def _study(plan: Plan, record: dict[str, Any]) -> Collected:
+    arms = [one | {"setting": one["setting"] or _setting(plan, one["arm"])} for one in record["arms"]]
+    settings = {one["arm"]: one["setting"] for one in arms}
+    verdicts = {one["arm"]: _verdict(plan, one) for one in arms}
+    contrasts = []
+    for one in record["contrasts"]:
+        own = [settings[arm] for arm in (one["a"], one["b"])]
+        audit = worst_verdict([one["audit"], verdicts[one["a"]], verdicts[one["b"]]])
+        contrasts.append(one | {"setting": next((each for each in own if each != NO_SETTING), NO_SETTING), "audit": audit})
+    found = Collected(*([one for one in rows if one["mean"] is not None] for rows in (arms, contrasts)))
+    if plan.options.labels.study == "field":
+        named = {name: arms[0][name] for name in ("study", "data", "family")}
+        measured = field_levels.read(plan)
+        found.levels = [named | asdict(level) for level in field_levels.levels(measured)]
+        found.beside = [named | row for row in field_levels.beside(measured)]
+    return found
 
 
-def _of(rows: list[dict[str, Any]], study: str, family: str) -> list[dict[str, Any]]:
-    return [row for row in rows if (row["study"], row["family"]) == (study, family) and row["mean"] is not None]
+def _setting(plan: Plan, arm: str) -> str:
+    """Where an arm's teacher has its image encoder from, of a study that does not say it of all."""
+    cell = plan.cell(arm, plan.options.seeds[0])
+    encoder = getattr(getattr(cell.options, "teacher", None), "image_encoder", None)
+    if encoder is None:
+        return NO_SETTING
+    return "paper" if encoder == TRAIN or Path(encoder) in [plan.folder(*need) for need in cell.needs] else "pretrained"
 
 
-def _contrast_line(one: dict[str, Any]) -> str:
-    interval = "–" if one["low"] is None else f"{one['low']:+.1f} … {one['high']:+.1f}"
-    p = "–" if one["p"] is None else f"{one['p']:.3f}"
-    number = str(one["n"]) if one["n"] >= CLAIM else f"{one['n']} (no claim)"
-    cells = (one["setting"] or "–", one["contrast"], number, f"{one['mean']:+.1f}", interval, p, one["audit"] or "–")
-    return f"| {' | '.join(map(str, cells))} |"
+def _verdict(plan: Plan, arm: Row) -> str:
+    """An arm's audit, but at least WARN where it, or a run that taught it, reads words that no audit looked at; else PASS."""
+    *teachers, own = (cell.options for cell in plan.ordered([plan.cell(arm["arm"], plan.options.seeds[0])]))
+    unaudited = _reads(own, "alignment_text") or (arm["audit"] is None and _reads(own, "text"))
+    unaudited |= any(_reads(options, words) for options in teachers for words in ("text", "alignment_text"))
+    return worst_verdict([arm["audit"], "WARN" if unaudited else "PASS"]) or "PASS"
 
 
-def main() -> None:
-    arms, contrasts = ground()
-    for study in studies():
-        arms += [one for one in study["arms"] if one["mean"] is not None]
-        contrasts += [one for one in study["contrasts"] if one["mean"] is not None]
-    (DOCS / "results").mkdir(exist_ok=True)
+def _reads(options: RecipeOptions, words: str) -> bool:
+    return getattr(getattr(options, words, None), "source", "none") != "none"
 
-    def plot(title: str) -> str | None:
-        study, family = title.split(", ")
-        rows = [
-            ContrastRow(
-                a=one["a"], b=one["b"], runs=tuple(map(tuple, one["runs"])), mean=one["mean"], low=one["low"], high=one["high"]
-            )
-            for one in _of(contrasts, study, family)
-        ]
-        file = DOCS / "results" / f"{study}_{family}.svg"
-        svg = forest_plot(rows, margin=MARGIN, name=f"{study}-{family}")
-        file.write_text(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) if "xmlns=" not in svg else svg)
+
+def _draw(contrasts: list[Row], file: Path) -> None:
+    """Write the plot of a study's contrasts."""
+    rows = [
+        ContrastRow(one["a"], one["b"], tuple(map(tuple, one["runs"])), mean=one["mean"], low=one["low"], high=one["high"])
+        for one in contrasts
+    ]
+    svg = forest_plot(rows, margin=MARGIN, name=file.stem.replace("_", "-"))
+    file.write_text(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) if "xmlns=" not in svg else svg)
+
+
+def main(folder: Path = HERE, docs: Path = DOCS) -> None:
+    found = ground(folder / "ground")
+    for study in studies(folder):
+        for name, rows in asdict(study).items():
+            getattr(found, name).extend(rows)
+    (docs / "results").mkdir(exist_ok=True)
+
+    def plot(study: str, family: str) -> str:
+        file = docs / "results" / f"{study}_{family}.svg"
+        _draw([one for one in found.contrasts if (one["study"], one["family"]) == (study, family)], file)
         return f"results/{file.name}"
 
-    (DOCS / "results.md").write_text(page(arms, contrasts, plot))
+    (docs / "results.md").write_text(page(found, plot))
     public = {
-        "contrasts": [{field: one.get(field) for field in CONTRAST_FIELDS} for one in contrasts],
-        "arms": [{field: one.get(field) for field in ARM_FIELDS} for one in arms],
+        "contrasts": [{name: one[name] for name in CONTRAST_FIELDS} for one in found.contrasts],
+        "arms": [{name: one[name] for name in ARM_FIELDS} for one in found.arms],
+        "levels": found.levels,
+        "beside": found.beside,
     }
-    (DOCS / "results.json").write_text(json.dumps(public, indent=1, ensure_ascii=False) + "\n")
-    print((DOCS / "results.md").read_text())
+    (docs / "results.json").write_text(json.dumps(public, indent=1, ensure_ascii=False) + "\n")
+    print((docs / "results.md").read_text())
 
 
 if __name__ == "__main__":

@@ -1,39 +1,90 @@
 """What the field study's runs say beside their students: exits, neighbours, probes, words, captions; and its sanity levels.
 
-    python benchmarks/studies/field_levels.py benchmarks/studies/kept/field
+    python benchmarks/studies/field_levels.py benchmarks/studies/field.toml
 
-The levels were fixed before anything ran: Be Your Own Teacher's last exit at least supervised - 0.5 - half its interval; Noisy
-Student on a quarter of the labels at least its supervised start; DINO's linear probe at least 10 points over the same probe of
-random features; zero-shot of CLIP, ALIGN, SigLIP and CoCa at least 5 times chance; CoCa's captions fit their pictures better than
-shuffled ones do (p < .01). Accuracies are in points, on test pictures, means over seeds.
+`collect.py` puts both tables into docs/results.md. The levels were fixed before anything ran: Be Your Own Teacher's last exit at
+least supervised - 0.5 - half its interval; Noisy Student on a quarter of the labels at least its supervised start; DINO's linear
+probe at least 10 points over the same probe of random features; zero-shot of CLIP, ALIGN, SigLIP and CoCa at least 5 times
+chance; CoCa's captions fit their pictures better than shuffled ones do (p < .01). Accuracies are in points, on test pictures,
+means over the study's seeds; runs of other seeds, which only teach, are left out.
 """
 
-import json
 import sys
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from scipy.stats import t
 
-Numbers = dict[str, dict[str, list[float]]]
+from picturebook.study.cells import Cell, Plan
+from picturebook.study.records import STUDENT, known, read_record
+from picturebook.study.settings import load_study
+
+NOISY = "noisy_student_25"
+START = "iteration 0"
+"""Noisy Student's first teacher, as its run's results name it."""
+IN_THE_ARMS_TABLE = (STUDENT, "student through timm's transform")
 
 
-def read(kept: Path) -> tuple[Numbers, dict[str, list[dict[str, Any]]], int]:
-    """From a study's records: test accuracies by arm and model, what coca measured of its captions, and the number of classes."""
-    accuracies: Numbers = defaultdict(lambda: defaultdict(list))
-    captions: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    labels = [label for path in (kept / "pictures").glob("*.json") for label in json.loads(path.read_text())["labels"]]
-    for path in sorted(kept.glob("runs/*/seed-*.json")):
-        arm, record = path.parent.name, json.loads(path.read_text())
-        for model, splits in record["models"].items():
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One sanity level."""
+
+    level: str
+    """What was asked, in words."""
+    found: str
+    met: bool
+    n: int
+    """Runs that it was looked at in."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What a study's finished cells measured."""
+
+    accuracies: dict[str, dict[str, dict[int, float]]] = field(default_factory=dict)
+    """Arm → model → seed → test accuracy in points, of the study's seeds."""
+    captions: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Seed → what coca measured of its captions."""
+    starts: dict[int, float] = field(default_factory=dict)
+    """Seed → test accuracy in points of the network from which Noisy Student of that seed started."""
+    classes: int = 0
+
+    def of(self, arm: str, model: str = STUDENT) -> list[float]:
+        """One number a seed; none where the arm has not run, or has no such model."""
+        return list(self.accuracies.get(arm, {}).get(model, {}).values())
+
+
+def read(plan: Plan) -> Found:
+    """What the study's finished cells say; a cell whose seed is none of the study's is a teacher, and counts for nothing else."""
+    found = Found()
+    for cell in plan.cells():
+        if cell.seed not in plan.options.seeds or not known(cell):
+            continue
+        record = read_record(cell)
+        models = found.accuracies.setdefault(cell.arm, {})
+        for model, splits in record.models.items():
             if "test" in splits:
-                accuracies[arm][model].append(100 * splits["test"]["accuracy"])
-        if record["captions"]:
-            captions[arm].append(record["captions"])
-    return accuracies, captions, len(set(labels))
+                models.setdefault(model, {})[cell.seed] = 100 * splits["test"]["accuracy"]
+        if cell.arm == "coca" and record.captions:
+            found.captions[cell.seed] = record.captions
+        if cell.arm == NOISY and (start := _start(plan, cell)) is not None:
+            found.starts[cell.seed] = start
+        if record.asked is not None:
+            found.classes = len(record.asked.classes)
+    return found
+
+
+def _start(plan: Plan, cell: Cell) -> float | None:
+    """Points of a Noisy Student's first teacher: as the run measured it, else of its own run; None if neither is left."""
+    teachers = [(cell, START), *((plan.cell(arm, seed), STUDENT) for arm, seed in cell.needs)]
+    for run, model in teachers:
+        splits = read_record(run).models.get(model, {}) if known(run) else {}
+        if "test" in splits:
+            return 100 * float(splits["test"]["accuracy"])
+    return None
 
 
 def half_interval(values: list[float]) -> float:
@@ -43,41 +94,52 @@ def half_interval(values: list[float]) -> float:
     return float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
 
 
-def levels(accuracies: Numbers, captions: dict[str, list[dict[str, Any]]], classes: int) -> Iterable[tuple[str, str, bool]]:
-    """(what, numbers, whether it is reached)."""
-
-    def of(arm: str, model: str = "student") -> list[float]:
-        return accuracies.get(arm, {}).get(model, [])
-
-    if of("be_your_own_teacher") and of("supervised"):
-        bar = mean(of("supervised")) - 0.5 - half_interval(of("be_your_own_teacher"))
-        found = mean(of("be_your_own_teacher"))
-        yield "Be Your Own Teacher, last exit", f"{found:.1f}, level {bar:.1f}", found >= bar
-    if of("noisy_student_25") and of("labelled_25"):
-        found, bar = mean(of("noisy_student_25")), mean(of("labelled_25"))
-        yield "Noisy Student, 25 % of the labels", f"{found:.1f}, its start {bar:.1f}", found >= bar
-    if of("dino", "linear probe"):
-        found, bar = mean(of("dino", "linear probe")), mean(of("dino", "linear probe of random features")) + 10
-        yield "DINO, linear probe", f"{found:.1f}, level {bar:.1f}", found >= bar
-    for arm in ("clip", "align", "siglip", "coca"):
-        if of(arm, "zero-shot"):
-            found, bar = mean(of(arm, "zero-shot")), 500 / classes
-            yield f"{arm}, zero-shot", f"{found:.1f}, level {bar:.1f}", found >= bar
-    for measured in captions.get("coca", []):
-        shared, shuffled, p = measured["share_a_content_word"], measured["shuffled"], measured["p"]
-        yield "coca, captions", f"share a word {shared:.3f}, shuffled {shuffled:.3f}, p = {p:.4f}", shared > shuffled and p < 0.01
+def levels(found: Found) -> Iterator[Level]:
+    """The levels of which something was measured."""
+    last, supervised = found.of("be_your_own_teacher"), found.of("supervised")
+    if last and supervised:
+        bar = mean(supervised) - 0.5 - half_interval(last)
+        yield _reached("Be Your Own Teacher, last exit: at least supervised − 0.5 − half its interval", last, bar)
+    noisy = found.accuracies.get(NOISY, {}).get(STUDENT, {})
+    started = [seed for seed in noisy if seed in found.starts]
+    if started:
+        bar = mean(found.starts[seed] for seed in started)
+        yield _reached("Noisy Student, 25 % of the labels: at least its start", [noisy[seed] for seed in started], bar)
+    probe, random = found.of("dino", "linear probe"), found.of("dino", "linear probe of random features")
+    if probe and random:
+        yield _reached("DINO, linear probe: at least that of random features + 10", probe, mean(random) + 10)
+    for arm, name in (("clip", "CLIP"), ("align", "ALIGN"), ("siglip", "SigLIP"), ("coca", "CoCa")):
+        if answers := found.of(arm, "zero-shot"):
+            yield _reached(f"{name}, zero-shot: at least 5 times chance", answers, 500 / found.classes)
+    for seed, said in found.captions.items():
+        own, shuffled, p = said["share_a_content_word"], said["shuffled"], said["p"]
+        asked = f"CoCa, captions, seed {seed}: share a word with their pictures' texts oftener than shuffled ones, p < .01"
+        yield Level(asked, f"{own:.3f}, shuffled {shuffled:.3f}, p = {p:.4f}", own > shuffled and p < 0.01, 1)
 
 
-def main(kept: Path) -> None:
-    accuracies, captions, classes = read(kept)
+def _reached(asked: str, values: list[float], bar: float) -> Level:
+    return Level(asked, f"{mean(values):.1f}, level {bar:.1f}", mean(values) >= bar, len(values))
+
+
+def beside(found: Found) -> Iterator[dict[str, Any]]:
+    """What was measured beside the students, a row an arm and model: arm, model, mean, sd (None for one run), n."""
+    for arm, models in found.accuracies.items():
+        for model in models:
+            if model not in IN_THE_ARMS_TABLE:
+                values = found.of(arm, model)
+                spread = stdev(values) if len(values) > 1 else None
+                yield {"arm": arm, "model": model, "mean": mean(values), "sd": spread, "n": len(values)}
+
+
+def main(path: Path) -> None:
+    found = read(Plan(load_study(path), str(path)))
     print("| arm | model | test % | sd | n |\n|---|---|--:|--:|--:|")
-    for arm, models in accuracies.items():
-        for model, values in models.items():
-            spread = f"{stdev(values):.1f}" if len(values) > 1 else "–"
-            print(f"| {arm} | {model} | {mean(values):.1f} | {spread} | {len(values)} |")
-    print("\n| level | numbers | reached |\n|---|---|---|")
-    for what, numbers, reached in levels(accuracies, captions, classes):
-        print(f"| {what} | {numbers} | {'yes' if reached else 'NO'} |")
+    for row in beside(found):
+        spread = "–" if row["sd"] is None else f"{row['sd']:.1f}"
+        print(f"| {row['arm']} | {row['model']} | {row['mean']:.1f} | {spread} | {row['n']} |")
+    print("\n| level | found | n | met |\n|---|---|--:|---|")
+    for one in levels(found):
+        print(f"| {one.level} | {one.found} | {one.n} | {'yes' if one.met else 'NO'} |")
 
 
 if __name__ == "__main__":

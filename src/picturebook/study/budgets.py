@@ -1,5 +1,6 @@
 """What a cell cost: the student's budget, which arms must share to be compared, and the teacher's, which is stated."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,7 +67,12 @@ def num_trials(arm: str, plan: Plan) -> int:
 
 def teacher_seconds(cell: Cell, plan: Plan) -> float:
     """Seconds that went into what the student learnt from: the run's own other stages, and all of the runs that it names."""
-    own = {name: seconds for name, seconds in read_record(cell).seconds.items() if name not in (STUDENT, *_NOBODYS)}
     others = [teacher for teacher in plan.ordered([cell]) if teacher.folder != cell.folder]
-    named = [sec for teacher in others for name, sec in read_record(teacher).seconds.items() if name not in _NOBODYS]
-    return float(sum(own.values()) + sum(named))
+    return teaching_seconds(read_record(cell).seconds, [read_record(teacher).seconds for teacher in others])
+
+
+def teaching_seconds(own: Mapping[str, float], others: Iterable[Mapping[str, float]]) -> float:
+    """The same from seconds by stage: `own` of the student's run, `others` of the runs that it learnt from."""
+    here = [seconds for name, seconds in own.items() if name not in (STUDENT, *_NOBODYS)]
+    named = [seconds for run in others for name, seconds in run.items() if name not in _NOBODYS]
+    return float(sum(here) + sum(named))

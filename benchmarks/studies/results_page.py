@@ -1,0 +1,106 @@
+"""docs/results.md as text, from the rows that collect.py found."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from picturebook.report.study_content import CLAIM
+from picturebook.study.table import WARNING, points, probability, span
+
+Row = dict[str, Any]
+INTRODUCTION = f"""# Results
+
+Made by `python benchmarks/studies/collect.py` from the runs' stored results. Accuracies are in points, of the last epoch, on
+test pictures. Under {CLAIM} seeds nothing is claimed.
+
+- *Interval*: the wider of Student's t over seeds and a paired bootstrap over test pictures by group; the ground study, whose runs
+  kept no predictions, has the first alone.
+- *p*: paired t over seeds; *Holm*: the same, adjusted for the number of the study's contrasts (not in the ground study).
+- *Reading*: what may be said of a contrast. Two arms are equal within a margin where both one-sided tests reject and the interval
+  lies inside it.
+- *Audit*: the worse verdict of the two arms' teachers ([audit.md](audit.md)). PASS where neither arm reads words: there is
+  nothing to leak. WARN at least where an arm reads words that no audit looked at: pairs of picture and text, words beside the
+  student, the teachers of the ground study.
+- *Seconds*: of a run, its own teacher included; what a cache held already took none. *Teacher's*: of all that taught the student,
+  the other runs that it learnt from included.
+- *Setting*: where the teacher's image encoder comes from. *paper*: the student's architecture, trained on the same rows;
+  *pretrained*: ImageNet weights; *none*: no teacher, or an earlier training of the student.
+- {WARNING}: what must be known before comparing; an arm's budget is compared with that of the study's baseline."""
+
+
+@dataclass(slots=True)
+class Collected:
+    """Rows of every study, each with at least study, data and family."""
+
+    arms: list[Row] = field(default_factory=list)
+    contrasts: list[Row] = field(default_factory=list)
+    levels: list[Row] = field(default_factory=list)
+    """Sanity levels of the field studies."""
+    beside: list[Row] = field(default_factory=list)
+    """Accuracies of exits, ensembles, probes and teachers of the field studies."""
+
+
+def page(found: Collected, plot: Callable[[str, str], str]) -> str:
+    """docs/results.md.
+
+    Args:
+        found: the rows.
+        plot: (study, family) → the plot of its contrasts, as a path from docs/.
+    """
+    lines = [INTRODUCTION]
+    for study, family in dict.fromkeys((one["study"], one["family"]) for one in found.arms):
+        arms, contrasts, levels, beside = (
+            _of(rows, study, family) for rows in (found.arms, found.contrasts, found.levels, found.beside)
+        )
+        title = f"{study}, {family}"
+        heads = ("setting", "arm", "n:", "accuracy (sd):", "seconds:", "teacher's:", "marks", "commit")
+        lines += ["", f"## {title}", "", *table(heads, map(_arm, arms))]
+        if contrasts:
+            heads = ("setting", "contrast", "n:", "difference:", "95 % interval:", "p:", "Holm:", "audit", "reading")
+            lines += ["", *table(heads, map(_contrast, contrasts)), "", f"Command: `{contrasts[0]['command']}`."]
+            lines += ["", f"![{title}: differences with intervals]({plot(study, family)})"]
+        if levels:
+            lines += ["", "Levels that were fixed before anything ran, a check that each system works at all:"]
+            lines += ["", *table(("level", "found", "n:", "met"), map(_level, levels))]
+        if beside:
+            lines += ["", "What was measured beside the students:"]
+            lines += ["", *table(("arm", "model", "n:", "accuracy (sd):"), map(_beside, beside))]
+    return "\n".join(lines) + "\n"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table; a head that ends in a colon is that of numbers."""
+    ruler = ["--:" if head.endswith(":") else "---" for head in heads]
+    return [f"| {' | '.join(cells)} |" for cells in ([head.removesuffix(":") for head in heads], ruler, *rows)]
+
+
+def _of(rows: list[Row], study: str, family: str) -> list[Row]:
+    return [row for row in rows if (row["study"], row["family"]) == (study, family)]
+
+
+def _arm(one: Row) -> tuple[str, ...]:
+    times = (points(one["seconds"], 0), points(one["teacher_seconds"], 0))
+    return one["setting"], one["arm"], str(one["n"]), _accuracy(one), *times, _marks(one["marks"]), one["commit"]
+
+
+def _contrast(one: Row) -> tuple[str, ...]:
+    interval = span((one["low"], one["high"]), sign=True)
+    numbers = (str(one["n"]), points(one["mean"], 2, sign=True), interval, probability(one["p"]), probability(one["p_holm"]))
+    said = "; ".join(filter(None, (one["reading"], _marks(one["marks"]))))
+    return one["setting"], one["contrast"], *numbers, one["audit"], said
+
+
+def _level(one: Row) -> tuple[str, ...]:
+    return one["level"], one["found"], str(one["n"]), "met" if one["met"] else "**not met**"
+
+
+def _beside(one: Row) -> tuple[str, ...]:
+    return one["arm"], one["model"], str(one["n"]), _accuracy(one)
+
+
+def _accuracy(one: Row) -> str:
+    return points(one["mean"]) + ("" if one["sd"] is None else f" ({points(one['sd'])})")
+
+
+def _marks(marks: Iterable[str]) -> str:
+    return "; ".join(f"{WARNING} {mark}" for mark in marks)
