@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,10 @@ def test_stored_targets_of_something_else_are_refused_by_name(recipe_options: Ma
         name = "second" if field == "teacher" else "first"
         with pytest.raises(StoreError, match=f"its {field} is "):
             other.label("targets", teacher, fingerprint={"teacher": name})
+    other = make_stages(options)
+    other.pictures = replace(other.pictures, classes=other.pictures.classes[::-1])
+    with pytest.raises(StoreError, match="its classes is "):
+        other.label("targets", teacher, fingerprint={"teacher": "first"})
     stages = make_stages(options)
     again = stages.label("targets", teacher, fingerprint={"teacher": "first"})
     assert again(training_batches(stages).at(0)).logits.shape == (16, 3)
