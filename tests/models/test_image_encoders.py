@@ -101,6 +101,15 @@ def test_building_leaves_batch_statistics_and_training_mode_alone() -> None:
     assert all(int(module.num_batches_tracked) == 0 for module in statistics)
 
 
+def test_convolutions_have_their_channels_last() -> None:
+    encoder = small_resnet()
+    kernels = [module.weight for module in encoder.modules() if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)]
+    assert kernels
+    for tensor in (*kernels, encoder.prepare(torch.rand(2, 3, 32, 32))):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+        assert not tensor.is_contiguous()
+
+
 def test_a_fingerprint_sees_one_changed_weight_and_no_change_of_memory_format() -> None:
     encoder = small_resnet()
     first = weights_fingerprint(encoder)
