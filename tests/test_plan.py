@@ -130,6 +130,13 @@ def test_pretraining_on_pairs_is_planned_for_the_words_of_all_pictures(tmp_path:
     assert by_stage(plan.at(pictures=plan.pictures * 2, classes=3, processes=1))["encode pictures' words"].seconds
 
 
+def test_a_text_that_is_read_twice_is_not_taken_for_one_that_the_cache_held(tmp_path: Path, recipe_options: Any) -> None:
+    options = recipe_options("siglip", tmp_path / "run", cache=str(tmp_path / "cache"), probe={"neighbours": 5})
+    plan, stages = planned(options)
+    more = by_stage(plan.at(pictures=plan.pictures, classes=6, processes=1))
+    assert more["encode words"].seconds == pytest.approx(2 * (stages["encode words"].seconds or 0.0))
+
+
 def test_what_the_cache_held_is_not_known_of_a_bigger_setting(tmp_path: Path, recipe_options: Any) -> None:
     options = recipe_options("bank", tmp_path / "run", cache=str(tmp_path / "cache"))
     planned(options)

@@ -174,10 +174,11 @@ class _SmallStages(Stages):
         with self.timed(stage), self.reporter.stage("encoding words") as progress:
             yield progress
         tried = self._tried[stage]
-        tried.asked += num
-        tried.new += self._trial.reached
         tried.disk += _size(folder) - before
-        tried.times = self._more["train"] if of_pictures and isinstance(self.options, PairsRecipe) else 1.0
+        if isinstance(self.options, PairsRecipe):  # and all of theirs are encoded here, since that cache was empty
+            tried.times = self._more["train"] if of_pictures else 1.0
+        else:
+            tried.times, tried.asked, tried.new = 1.0, tried.asked + num, tried.new + self._trial.reached
         tried.work = growing.by_pictures if of_pictures else growing.by_classes
 
     def plan(self) -> Plan:
