@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from command_line import CommandLine
+from picturebook.caching import _KINDS
 from toy_runs import VIT, write_toy_data
 
 
@@ -20,7 +21,7 @@ def run_file(tmp_path: Path) -> Path:
 
 def test_plan_shows_every_stage_and_the_whole(picturebook: CommandLine, run_file: Path) -> None:
     shown = picturebook("plan", str(run_file)).out
-    assert all(word in shown for word in ("student", "evaluate", "all", "training pictures"))
+    assert all(word in shown for word in ("student", "evaluate", "all", "memory", "processes", "training pictures"))
     assert not (run_file.parent / "run").exists()
 
 
@@ -29,6 +30,15 @@ def test_plan_for_machines_and_for_a_bigger_setting(picturebook: CommandLine, ru
     found = json.loads(picturebook(*command).out)
     assert (found["pictures"], found["classes"], found["processes"]) == (1_000_000, 1000, 16)
     assert found["seconds"] > 0
+    assert {one["stage"] for one in found["stages"] if one["shared"]} == {"student"}
+    assert found["memory_of_rows"] > 383 * 1_000_000
+    assert found["memory"] == max(one["memory"] for one in found["stages"])
+    assert "data.canvas_budget_gb" not in " ".join(found["notes"])
+
+
+def test_the_help_names_every_kind_of_cache_entry(picturebook: CommandLine) -> None:
+    shown = picturebook("cache", "clean", "--help").out
+    assert [kind for kind in _KINDS if kind not in shown] == []
 
 
 def test_the_cache_is_listed_and_emptied(picturebook: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def list_entries(as_json: Json = False) -> None:
 @cache.command()
 def clean(
     kinds: Annotated[
-        list[str] | None, typer.Argument(metavar="[KIND]...", help="canvases, tokens, targets, texts, unfinished.")
+        list[str] | None, typer.Argument(metavar="[KIND]...", help="canvases, tokens, targets, texts, shards, unfinished.")
     ] = None,
     older_than: Annotated[float, typer.Option(min=0.0, metavar="DAYS", help="Only what is older.")] = 0.0,
     as_json: Json = False,
@@ -73,14 +73,19 @@ def _plan_table(plan: "Plan") -> "RenderableType":
     from rich.console import Group
     from rich.table import Table
 
-    table = Table("stage", "time", "disk", title_justify="left")
+    table = Table("stage", "time", "processes", "memory", "disk", title_justify="left")
     for cost in plan.stages:
-        table.add_row(cost.stage, _duration(cost.seconds), _megabytes(cost.disk))
+        time = "not known" if cost.seconds is None else _duration(cost.seconds)
+        table.add_row(cost.stage, time, str(plan.processes if cost.shared else 1), _megabytes(cost.memory), _megabytes(cost.disk))
     table.add_section()
-    table.add_row("all", _duration(plan.seconds), _megabytes(plan.disk))
+    table.add_row("all", _duration(plan.seconds), str(plan.processes), _megabytes(plan.memory), _megabytes(plan.disk))
     shares = f"{plan.pictures:,} training pictures, {plan.classes:,} classes, processes: {plan.processes}"
-    memory = f"Private memory: {_megabytes(plan.memory)} a process; it hardly grows with the pictures."
-    return Group(table, shares, memory, "From a few steps of each stage on this machine; other work on it makes them longer.")
+    memory = (
+        "Memory is private, and that of one process; what it holds from earlier stages counts. Of it "
+        f"{_megabytes(plan.memory_of_rows)} grow with the pictures: names, labels and their order."
+    )
+    took = "From a few steps of each stage on this machine; other work on it makes them longer."
+    return Group(table, shares, memory, *plan.notes, took)
 
 
 def _cache_table(entries: "Sequence[Entry]", folder: Path) -> "RenderableType":

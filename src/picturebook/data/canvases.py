@@ -66,7 +66,7 @@ def open_canvases(
     Raises:
         RunError: the cache cannot be written.
     """
-    keep = len(table.names) * side * side * 3 <= budget
+    keep = are_kept(len(table.names), side, budget)
     folder = cache / _key(table, side, root, keep)
     stored = side if keep else THUMBNAIL
     store = _opened(folder, stored)
@@ -77,6 +77,16 @@ def open_canvases(
                 store = _opened(folder, stored)
     assert store is not None
     return store if keep else replace(store, canvases=DecodedOnDemand(table, store.rows, side))
+
+
+def are_kept(num_pictures: int, side: int, budget: float) -> bool:
+    """Whether canvases of `side` pixels of so many pictures stay within `budget` bytes; else thumbnails alone are stored."""
+    return canvas_bytes(num_pictures, side) <= budget
+
+
+def canvas_bytes(num_pictures: int, side: int) -> int:
+    """Bytes of so many canvases, or thumbnails, of `side` pixels."""
+    return num_pictures * side * side * 3
 
 
 def _key(table: Table, side: int, root: str, keep: bool) -> str:

@@ -154,7 +154,8 @@ def _frozen(stages: Stages, options: ContrastiveRecipe, sentences: list[str]) ->
     cut, unread = encoder.count_truncated(sentences), encoder.count_unread(sentences)
 
     def read(some: list[str]) -> Tensor:
-        with stages.timed("encode words"), stages.reporter.stage("encoding words") as progress:
+        of_pictures = some is sentences and options.text.source == "column"
+        with stages.encoding_words(len(some), of_pictures=of_pictures) as progress:
             return encode_once(encoder, some, cache=stages.cache, progress=progress)
 
     def new(vectors: Tensor) -> nn.Module:

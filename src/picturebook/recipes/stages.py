@@ -83,6 +83,11 @@ class Stages:
         return self.pictures.rows["train"]
 
     @property
+    def num_stored(self) -> int:
+        """Training pictures that stores have to hold; a plan works on few and answers for all."""
+        return len(self.train_rows)
+
+    @property
     def labelled_rows(self) -> np.ndarray:
         """Rows to train on that have a label.
 
@@ -106,6 +111,12 @@ class Stages:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
             if self.folder.stages.is_dir() and self.accelerator.is_main_process:
                 write_json(self._seconds_file, self.seconds)  # so that a resumed run's cost is the whole cost
+
+    @contextmanager
+    def encoding_words(self, num: int, *, of_pictures: bool) -> Iterator[Progress]:
+        """Time and show the encoding of `num` texts, which are the pictures' own or those of classes."""
+        with self.timed("encode words"), self.reporter.stage("encoding words") as progress:
+            yield progress
 
     def part_seed(self, part: str) -> int:
         """A seed of a part's own, so that a teacher and a student of one architecture start from different weights."""

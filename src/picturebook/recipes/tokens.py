@@ -57,7 +57,7 @@ def encode_pictures(stages: Stages, options: EncoderOptions) -> tuple[ImageEncod
 def store_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions) -> PackedArray:
     """The encoder's tokens of every training row, fp16, written once per encoder, views and data, ever."""
     stages.fingerprints["image encoder"] = weights_fingerprint(encoder)
-    num_views = _affordable_views(stages, encoder.grid[0] * encoder.grid[1] * encoder.token_width, options)
+    num_views = _num_views(stages, 2 * encoder.grid[0] * encoder.grid[1] * encoder.token_width, options)
     identity = {
         **stages.view_fingerprint(),
         "data": stages.pictures.canvas_fingerprint,  # labels and classes have no part in tokens
@@ -96,17 +96,33 @@ def _fill(
             writer.write(batch.ids.numpy(), batch.views.numpy(), tokens.float().cpu().numpy())
 
 
-def _affordable_views(stages: Stages, values_a_view: int, options: EncoderOptions) -> int:
-    wanted = min(options.token_views, stages.options.train.distinct_views)
-    bytes_a_view = 2 * values_a_view * len(stages.train_rows)
+def _num_views(stages: Stages, record_bytes: int, options: EncoderOptions) -> int:
+    distinct, num = stages.options.train.distinct_views, stages.num_stored
+    views = affordable_views(options, distinct_views=distinct, record_bytes=record_bytes, num_pictures=num)
+    if views < (wanted := min(options.token_views, distinct)):
+        stages.reporter.say(
+            f"{views} instead of {wanted} views of image tokens are stored, to stay within {options.token_budget_gb} GB."
+        )
+    return views
+
+
+def affordable_views(options: EncoderOptions, *, distinct_views: int, record_bytes: int, num_pictures: int) -> int:
+    """Views whose tokens are stored: as many as are asked for and shown, or fewer that stay within the budget.
+
+    Args:
+        options: the encoder's.
+        distinct_views: views of each picture that the student is shown.
+        record_bytes: of the tokens of one view of one picture.
+        num_pictures: training pictures.
+
+    Raises:
+        DataError: the budget holds no view of all pictures.
+    """
+    bytes_a_view = record_bytes * num_pictures
     affordable = int(options.token_budget_gb * 1e9 // bytes_a_view)
     if affordable < 1:
         raise DataError(
             f"One view's image tokens take {bytes_a_view / 1e9:.1f} GB, the budget is {options.token_budget_gb} GB: "
             "raise teacher.token_budget_gb, or lower teacher.image_size."
         )
-    if affordable < wanted:
-        stages.reporter.say(
-            f"{affordable} instead of {wanted} views of image tokens are stored, to stay within {options.token_budget_gb} GB."
-        )
-    return min(wanted, affordable)
+    return min(options.token_views, distinct_views, affordable)

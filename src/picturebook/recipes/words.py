@@ -71,12 +71,14 @@ class Words:
         self.goes_by_labels = own_texts(options, permuted, seed=stages.options.seed).sentences != texts.sentences
         self.teacher_name = f"teacher with the pictures' own words{' alone' if alone else ''} ({options.kind})"
         distinct = {text: row for row, text in enumerate(dict.fromkeys(texts.sentences))}
-        queries = self._encode(encoder, tuple(distinct), texts.notes)
+        queries = self._encode(encoder, tuple(distinct), texts.notes, of_pictures=options.source == "column")
         rows = np.array([distinct[text] for text in texts.sentences], dtype=np.int64)
         self.fingerprint = short_hash(f"{self.fingerprint}/{short_hash(rows.tobytes().hex())}")
         self.own = TextTable(stages.pictures.ids, queries, rows)
 
-    def _encode(self, encoder: TextEncoder, texts: tuple[tuple[str, ...], ...], notes: tuple[str, ...]) -> Queries:
+    def _encode(
+        self, encoder: TextEncoder, texts: tuple[tuple[str, ...], ...], notes: tuple[str, ...], *, of_pictures: bool = False
+    ) -> Queries:
         """Encode texts, say what was noticed about them, and keep what is known of them."""
         stages = self._stages
         distinct = sorted({sentence for text in texts for sentence in text})
@@ -85,7 +87,7 @@ class Words:
             stages.reporter.say(note)
         self.sentences = {"texts": len(texts), "sentences": len(distinct), "cut off": cut, "unread": unread}
         self.fingerprint = short_hash(json.dumps([encoder.fingerprint, self._options.queries, texts]))
-        with stages.timed("encode words"), stages.reporter.stage("encoding words") as progress:
+        with stages.encoding_words(len(distinct), of_pictures=of_pictures) as progress:
             queries = encode_queries(encoder, texts, asking=self._options.queries, cache=stages.cache, progress=progress)
         self.width = queries.vectors.shape[2]
         return queries

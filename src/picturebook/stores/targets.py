@@ -64,6 +64,18 @@ class TargetStore:
         return self._packing.unpack(stored, temperature=self.temperature, device=device)
 
 
+def target_bytes(num_classes: int, *, representation_width: int | None = None) -> int:
+    """Bytes that the targets of one view of one picture take on disk."""
+    width, dtype = _record(num_classes)
+    return (width + (representation_width or 0)) * np.dtype(dtype).itemsize
+
+
+def _record(num_classes: int) -> tuple[int, type[np.generic]]:
+    """Values of a record of logits, and their kind, which takes 2 bytes as that of representations does."""
+    packing = packing_of(num_classes)
+    return (num_classes, np.float16) if packing is None else (packing.words, np.uint16)
+
+
 def _with_packing(fingerprint: Fingerprint, packing: TopK | None) -> Fingerprint:
     return (
         fingerprint if packing is None else {**fingerprint, "logits": f"the {packing.largest} largest of {packing.num_classes}"}
@@ -110,7 +122,7 @@ class TargetWriter:
             )
 
         self._packing = packing = packing_of(num_classes)
-        width, dtype = (num_classes, np.float16) if packing is None else (packing.words, np.uint16)
+        width, dtype = _record(num_classes)
         self._logits = start("logits", width, _with_packing(fingerprint, packing), dtype)
         self._representation = (
             None if representation_width is None else start("representation", representation_width, fingerprint, np.float16)
