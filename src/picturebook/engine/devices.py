@@ -46,7 +46,7 @@ def build_accelerator(
         )
     AcceleratorState._reset_state()  # a process may train one run after another, in another precision
     mixed = "bf16" if precision == "bf16" else "no"
-    # One process decodes and audits while the others wait, longer than the half hour after which they would give up.
+    # One process decodes and evaluates while the others wait, longer than the half hour after which they would give up.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
     asked = {"log_with": list(trackers), "project_dir": str(tracking)} if trackers else {}
     with patch_environment(**{_USE_FSDP: "false"}):  # the engine cuts by itself, on every device in the same way
