@@ -62,8 +62,9 @@ def _where_table(where: dict[str, Any]) -> str:
     lines = [
         "### Where a step goes\n",
         f"Milliseconds of a step of 64 in one process, the two in turns (`python benchmarks/speed/where.py`, {where['commit']}, "
-        f"{where['device']}, medians). What plain PyTorch takes over the bare student is the most that can be gained over it at "
-        "its defaults, by whoever asks no teacher and loads for nothing.\n",
+        f"{where['device']}, medians). What plain PyTorch takes over the bare student is what can be gained over it at its "
+        "defaults, by whoever asks no teacher and loads for nothing. Here both keep freed memory, which plain PyTorch by "
+        "itself does not.\n",
         *_head(
             "plain: loading",
             "teacher",

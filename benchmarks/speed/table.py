@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, Any]:
         least = median(speeds["picturebook bare"]) / median(speeds[f"{peer} {setting}"])
         row["why"] = f" picturebook's own supervised training, without any teacher, is {least:.2f} times as fast as this peer."
         where = path.parent.parent / "where.json"
-        if setting == "defaults" and where.is_file():
+        if (peer, setting) == ("plain", "defaults") and where.is_file():
             row["why"] += _at_most(json.loads(where.read_text(encoding="utf-8"))["cases"][case])
     return row
 
@@ -84,8 +84,8 @@ def _at_most(found: dict[str, float]) -> str:
     """What a profile of plain PyTorch's step at its defaults says of the most that can be gained over it."""
     whole = sum(found[part] for part in ("loading", "teacher", "student", "update"))
     return (
-        f" A step of plain PyTorch is {found['teacher'] / whole:.0%} teacher and {found['loading'] / whole:.0%} loading, and "
-        f"{whole / found['bare']:.2f} times the bare student's: nobody gains more there ([where a step goes](peers.md#where-a-step-goes))."
+        f" Its step is {found['teacher'] / whole:.0%} teacher and {found['loading'] / whole:.0%} loading, and "
+        f"{whole / found['bare']:.2f} times the bare student's, which is about what can be gained ([where a step goes](peers.md#where-a-step-goes))."
     )
 
 
