@@ -85,7 +85,8 @@ def _at_most(found: dict[str, float]) -> str:
     whole = sum(found[part] for part in ("loading", "teacher", "student", "update"))
     return (
         f" Its step is {found['teacher'] / whole:.0%} teacher and {found['loading'] / whole:.0%} loading, and "
-        f"{whole / found['bare']:.2f} times the bare student's, which is about what can be gained ([where a step goes](peers.md#where-a-step-goes))."
+        f"{whole / found['bare']:.2f} times the bare student's, which is about what can be gained "
+        "([where a step goes](peers.md#where-a-step-goes))."
     )
 
 
