@@ -1,16 +1,15 @@
-import time
+import threading
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from picturebook.config import parse_options
 from picturebook.errors import DataError, PicturebookError
-from picturebook.plan import Plan, StageCost, growing, plan_run
-from picturebook.plan.watching import private_memory, watched
+from picturebook.plan import Plan, StageCost, growing, plan_run, watching
+from picturebook.plan.watching import private_memory
 from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.stages import Stages
 from picturebook.types import Silence
@@ -58,14 +57,21 @@ def test_a_stage_is_shared_out_where_processes_do_parts_of_it(tmp_path: Path) ->
     assert {name for name, cost in stages.items() if cost.shared} == {"encoder", "tokens", "head", "targets", "student"}
 
 
-def test_the_memory_of_a_stage_is_the_most_that_was_seen_while_it_ran() -> None:
-    if not (before := private_memory()):
-        pytest.skip("the system does not say it")
-    with watched() as seen:
-        taken = np.ones(25_000_000)
-        time.sleep(0.2)
-        del taken
-    assert seen.memory > before + 100e6
+def test_the_memory_of_a_stage_is_the_most_that_was_seen_while_it_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, seen_at = [1], threading.Event()
+
+    def memory() -> int:
+        value = now[0]
+        if value == 5:
+            seen_at.set()
+        return value
+
+    monkeypatch.setattr(watching, "private_memory", memory)
+    with watching.watched() as seen:
+        now[0] = 5
+        assert seen_at.wait(60)
+        now[0] = 2
+    assert seen.memory == 5
 
 
 @pytest.mark.parametrize(("classes", "record"), [(3, 6), (256, 512), (1000, 522)])
