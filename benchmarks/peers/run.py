@@ -1,7 +1,7 @@
 """Distillation by picturebook and by others, side by side: python benchmarks/peers/run.py [--data FOLDER] [--venvs FOLDER]
 
 First, once: python benchmarks/peers/environments.py, which makes an environment for each peer. Then, on a machine that does
-nothing else, about a quarter of an hour (three minutes with --quick). Writes a file for each target into
+nothing else, about twenty minutes (three with --quick). Writes a file for each target into
 benchmarks/peers/results/ and all that was measured into benchmarks/peers/rates.json. docs/peers.md says how each peer is run.
 """
 
@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import page
-from cases import CASES, CONTESTANTS, OURS, Contestant
+from cases import CASES, CONTESTANTS
 from environments import VENVS, versions
 from machine import HERE, REPOSITORY, Machine
 from measuring import measure_rates, measure_seconds
@@ -44,11 +44,6 @@ def read_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def is_trained(contestant: Contestant, *, toy: bool) -> bool:
-    """Whether it is trained to an accuracy: those at defaults too where that takes no time."""
-    return contestant.setting == "best" or contestant is OURS or toy
-
-
 def main() -> None:
     arguments = read_arguments()
     peers = {"picturebook", *arguments.peers}
@@ -70,7 +65,7 @@ def main() -> None:
         say_case(case, contestants, measured[case.name])
         write_records(out / "results", contestants, measured, device=device)
         if learnt:
-            trained = [contestant for contestant in contestants if is_trained(contestant, toy=arguments.toy)]
+            trained = [contestant for contestant in contestants if contestant.setting in ("defaults", "best")]
             seconds = measure_seconds(machine, case, spec, trained, epochs=_EPOCHS, accuracy=_ACCURACY)
             say_seconds(seconds, accuracy=_ACCURACY)
     rates = raw(
