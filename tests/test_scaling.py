@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,9 +13,18 @@ import pytest
 SCALING = Path(__file__).resolve().parents[1] / "benchmarks" / "scaling"
 
 
-def module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+NAMES = ("page", "points", "run")
+"""Programs of other benchmarks have these names too."""
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    others = {name: sys.modules.pop(name) for name in NAMES if name in sys.modules}
     monkeypatch.syspath_prepend(str(SCALING))
-    return importlib.import_module(name)
+    yield importlib.import_module
+    for name in NAMES:
+        sys.modules.pop(name, None)
+    sys.modules.update(others)
 
 
 @pytest.mark.parametrize(
@@ -21,9 +32,9 @@ def module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     [("sampling", 10, 2, 0), ("tar", 10, 1, 0), ("parquet", 10, 1, 0), ("targets", 10, 2, 20), ("targets", 300, 1, 522)],
 )
 def test_a_point_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, classes: int, processes: int, record: int
+    tmp_path: Path, module: Callable[[str], ModuleType], part: str, classes: int, processes: int, record: int
 ) -> None:
-    points, page = module("points", monkeypatch), module("page", monkeypatch)
+    points, page = module("points"), module("page")
     if part in ("tar", "parquet"):
         points.made(200, classes, processes, tmp_path)
     found = points.PARTS[part](200, classes, processes, tmp_path)
@@ -43,8 +54,8 @@ def point(part: str, rows: int, classes: int, processes: int) -> dict[str, Any]:
     return of | known | {"seconds": times, "work": times, "steps": 3, "records_read": rows}
 
 
-def test_the_page_says_what_records_take_and_what_was_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    page, run = module("page", monkeypatch), module("run", monkeypatch)
+def test_the_page_says_what_records_take_and_what_was_not_measured(module: Callable[[str], ModuleType]) -> None:
+    page, run = module("page"), module("run")
     found = {one: point(*one) for one in run.POINTS if one[1] < 1_000_000}
     text = page.page(found, run.POINTS)
     assert "Measured at commit abc1234; 2 of" in text
@@ -57,7 +68,7 @@ def test_the_page_says_what_records_take_and_what_was_not_measured(monkeypatch: 
     }
 
 
-def test_points_that_are_kept_are_those_of_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = module("run", monkeypatch)
+def test_points_that_are_kept_are_those_of_the_list(module: Callable[[str], ModuleType]) -> None:
+    run = module("run")
     kept = [json.loads(line) for line in run.RESULTS.read_text(encoding="utf-8").splitlines()]
     assert {(one["part"], one["rows"], one["classes"], one["processes"]) for one in kept} <= set(run.POINTS)
