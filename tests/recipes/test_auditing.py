@@ -1,5 +1,6 @@
 """The audit of a run's teacher."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,20 @@ def test_words_that_say_nothing_are_found_to_say_nothing(
     told = {probe["id"]: probe["value"] for probe in read_json(run.audit)["probes"]}
     assert told["R13a"] < 0.75
     assert told["R7b"] is not None
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_synonyms_are_looked_for_in_the_words_and_masked_with_the_names(
+    recipe_options: Make, frozen_encoder: str, tmp_path: Path, masked: bool
+) -> None:
+    synonyms = tmp_path / "synonyms.json"
+    synonyms.write_text(json.dumps({CLASSES[0]: ["two"]}))
+    text = {"mask_class_words": masked, "synonyms": str(synonyms)}
+    teacher = {"folds": 2, "image_encoder": frozen_encoder}
+    run = run_recipe(recipe_options("own", tmp_path / "run", teacher=teacher, text=text))
+    told = {probe["id"]: probe["value"] for probe in read_json(run.audit)["probes"]}
+    assert told["R14b"] == (0 if masked else pytest.approx(1 / 3, abs=0.1))
+    assert (told["R14a"] > 0) != masked
 
 
 def test_a_control_of_another_run_is_refused(finished_run: Make) -> None:

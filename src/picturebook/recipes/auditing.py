@@ -187,13 +187,20 @@ def _data(
         training_texts=_texts(stages, parts, training) if own else None,
         training_labels=pictures.labels[training] if own else None,
         training_sentences=_sentences(words, training) if own else None,
-        class_words=tuple(tuple(sorted(class_words((name,)))) for name in pictures.classes) if claims.masked else None,
+        class_words=_class_words(words, masked=claims.masked),
         claims_masked=claims.masked,
         label_blindness="disproved" if words.goes_by_labels else "declared",
         targets_out_of_fold=out_of_fold,
         calibrated=claims.calibrated,
         controls=claims.controls,
     )
+
+
+def _class_words(words: Words, *, masked: bool) -> tuple[tuple[str, ...], ...] | None:
+    """What R14 looks for: names and synonyms as they are, and where they are said to be masked each of their words."""
+    if words.class_names is None or not masked:
+        return words.class_names
+    return tuple(tuple(sorted(class_words(names))) for names in words.class_names)
 
 
 def fold_numbers_of(stages: Stages, trained: TrainedHead) -> Int64[np.ndarray, " labelled"]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from picturebook.data.findings import quantity
 from picturebook.data.text_table import TextTable
-from picturebook.data.texts import TextOptions, class_texts, own_texts
+from picturebook.data.texts import TextOptions, class_texts, naming, own_texts
 from picturebook.models.heads import HeadOptions
 from picturebook.models.text_encoders import TextEncoder, load_text_encoder, whiten_queries
 from picturebook.recipes.stages import Stages, short_hash
@@ -32,6 +32,7 @@ class Words:
         own_texts: the sentences of each picture, in row order, where pictures have texts of their own.
         sentences: how many there are, for the run's provenance.
         goes_by_labels: whether pictures' own texts change when the labels are permuted.
+        class_names: what each class is called, its synonyms with it, where pictures have texts of their own.
         empty: what the encoder makes of an empty text, where pictures have texts of their own.
     """
 
@@ -43,6 +44,7 @@ class Words:
         self.teacher_name = "teacher"
         self.fingerprint = "none"
         self.own_texts: tuple[tuple[str, ...], ...] | None = None
+        self.class_names: tuple[tuple[str, ...], ...] | None = None
         self.sentences: dict[str, int] = {}
         self.empty: Queries | None = None
         self.goes_by_labels = False
@@ -67,6 +69,7 @@ class Words:
         options, stages = self._options, self._stages
         texts = own_texts(options, stages.pictures, seed=stages.options.seed)
         self.kind, self.own_texts = options.kind, texts.sentences
+        self.class_names = tuple(naming(options, stages.pictures.classes)[0])
         permuted = replace(stages.pictures, labels=stages.pictures.labels[::-1])
         self.goes_by_labels = own_texts(options, permuted, seed=stages.options.seed).sentences != texts.sentences
         self.teacher_name = f"teacher with the pictures' own words{' alone' if alone else ''} ({options.kind})"

@@ -2,5 +2,6 @@
 
 from picturebook.data.texts.options import Role, TextOptions, check_texts
 from picturebook.data.texts.sources import Texts, class_texts, own_texts
+from picturebook.data.texts.synonyms import naming
 
-__all__ = ["Role", "TextOptions", "Texts", "check_texts", "class_texts", "own_texts"]
+__all__ = ["Role", "TextOptions", "Texts", "check_texts", "class_texts", "naming", "own_texts"]

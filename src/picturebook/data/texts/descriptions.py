@@ -26,13 +26,10 @@ def read_descriptions(path: str, classes: Sequence[str]) -> tuple[list[tuple[str
         TextError: the file cannot be read or is of another form, names a class twice, leaves a class out, or has an empty list
             or an empty sentence.
     """
-    described = _parse(path)
+    described = parse_by_class(path, "text.descriptions")
     unknown = sorted(set(described) - set(classes))
     _refuse_missing(path, [name for name in classes if name not in described], unknown, len(classes))
-    notes = []
-    if unknown:
-        named = first_names(_with_nearest(name, classes) for name in unknown)
-        notes.append(f"{path}: {_entries(len(unknown))} of no class: {named}.")
+    notes = note_unknown(path, unknown, classes)
     sentences, repeated = [], []
     for name in classes:
         found = tuple(dict.fromkeys(_checked(path, name, described[name])))
@@ -45,20 +42,32 @@ def read_descriptions(path: str, classes: Sequence[str]) -> tuple[list[tuple[str
     return sentences, notes
 
 
-def _parse(path: str) -> dict[str, Any]:
+def parse_by_class(path: str, setting: str) -> dict[str, Any]:
+    """Read a JSON object of class name → anything.
+
+    Raises:
+        TextError: the file cannot be read, is of another form, or names a class twice; the message names the setting.
+    """
     try:
         pairs = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=list)
     except OSError as error:
-        raise TextError(f"text.descriptions = {path!r} cannot be read: {error.strerror or error}.") from None
+        raise TextError(f"{setting} = {path!r} cannot be read: {error.strerror or error}.") from None
     except (ValueError, RecursionError) as error:
-        raise TextError(f"text.descriptions = {path!r} is no JSON in UTF-8: {error}.") from None
+        raise TextError(f"{setting} = {path!r} is no JSON in UTF-8: {error}.") from None
     if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
-        raise TextError(f"{path}: need one JSON object of class name → list of sentences.")
+        raise TextError(f"{path}: need one JSON object of class name → list of texts.")
     names = [name for name, _ in pairs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise TextError(f"{path} names {quantity(len(twice), 'class')} twice ({first_names(twice)}): join their sentences.")
     return dict(pairs)
+
+
+def note_unknown(path: str, unknown: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Say which entries of a file belong to no class."""
+    if not unknown:
+        return []
+    return [f"{path}: {_entries(len(unknown))} of no class: {first_names(_with_nearest(name, classes) for name in unknown)}."]
 
 
 def _refuse_missing(path: str, missing: list[str], unknown: list[str], num_classes: int) -> None:

@@ -30,6 +30,9 @@ class TextOptions(Options):
     """descriptions: the class name in its template is a sentence beside them."""
     mask_class_words: bool = False
     """column and descriptions: "…" in place of every word of any class's name, so that the mask does not know the label."""
+    synonyms: str | None = None
+    """JSON file: an object of class name → list of other words for it, which mask_class_words takes out too and the audit's R14
+    looks for; a class may be left out."""
     queries: Asking = "text"
     """A text asks by one vector (text; the mean of its sentences), by each of its sentences, or by each of its tokens."""
     control: Control = "none"
@@ -69,6 +72,11 @@ class TextOptions(Options):
             raise ValueError(
                 f"mask_class_words takes effect with source = 'column' or 'descriptions' only, got {self.source!r}: "
                 "of a class name nothing would remain"
+            )
+        if self.synonyms is not None and not self.mask_class_words and self.source != "column":
+            raise ValueError(
+                "synonyms take effect with mask_class_words, and with source = 'column', whose texts the audit searches; "
+                f"got source = {self.source!r}"
             )
         return self
 

@@ -22,6 +22,7 @@ from picturebook.data.texts import controls
 from picturebook.data.texts.descriptions import read_descriptions
 from picturebook.data.texts.masking import class_words, mask_words
 from picturebook.data.texts.options import TextOptions, check_texts
+from picturebook.data.texts.synonyms import naming
 from picturebook.errors import TextError
 from picturebook.types import UNLABELLED
 
@@ -66,7 +67,7 @@ def own_texts(options: TextOptions, pictures: Pictures, *, seed: int = 0) -> Tex
         raise TextError("A head with each picture's own words needs text.source = 'column' or 'classes', got 'none'.")
     notes: list[str] = []
     if options.source == "column":
-        texts = _column_texts(options, pictures)
+        texts, notes = _column_texts(options, pictures)
         if options.control in ("random_words", "scramble"):
             change = controls.random_words if options.control == "random_words" else controls.scramble
             texts = change(texts, pictures.ids, seed=seed)
@@ -92,7 +93,9 @@ def _class_texts(options: TextOptions, classes: Sequence[str], seed: int) -> Tex
     else:
         assert options.descriptions is not None
         texts, notes = read_descriptions(options.descriptions, classes)
-        texts = _controlled(options, _masked(options, texts, classes), classes, seed)
+        texts, unknown = _masked(options, texts, classes)
+        notes += unknown
+        texts = _controlled(options, texts, classes, seed)
         if options.with_names:
             texts = [name + text for name, text in zip(_named(options, classes), texts, strict=True)]
     if options.control == "permuted_bank":
@@ -134,11 +137,15 @@ def _templates(options: TextOptions) -> list[str]:
     return templates
 
 
-def _masked(options: TextOptions, texts: list[tuple[str, ...]], classes: Sequence[str]) -> list[tuple[str, ...]]:
+def _masked(
+    options: TextOptions, texts: list[tuple[str, ...]], classes: Sequence[str]
+) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Texts without the words of any class, where that is asked for, and what was noticed of the synonyms."""
+    names, notes = naming(options, classes)
     if not options.mask_class_words:
-        return texts
-    words = class_words(classes)
-    return [tuple(mask_words(sentence, words) for sentence in text) for text in texts]
+        return texts, notes
+    words = class_words(word for name in names for word in name)
+    return [tuple(mask_words(sentence, words) for sentence in text) for text in texts], notes
 
 
 def _shared(texts: Sequence[tuple[str, ...]]) -> list[str]:
@@ -151,15 +158,15 @@ def _shared(texts: Sequence[tuple[str, ...]]) -> list[str]:
     return [f"{quantity(len(shared), 'sentence')} the same for two classes or more: {first_names(shared)}."] if shared else []
 
 
-def _column_texts(options: TextOptions, pictures: Pictures) -> list[tuple[str, ...]]:
+def _column_texts(options: TextOptions, pictures: Pictures) -> tuple[list[tuple[str, ...]], list[str]]:
     if pictures.texts is None:
         raise TextError(
             "The data have no words beside the pictures: give a metadata file with a text column, or text.source = 'classes'."
         )
-    texts = _masked(options, [(text,) for text in pictures.texts], pictures.classes)
-    if options.queries != "sentences":
-        return texts
-    return [tuple(part for part in _SENTENCE_ENDS.split(text) if part.strip()) or ("",) for (text,) in texts]
+    texts, notes = _masked(options, [(text,) for text in pictures.texts], pictures.classes)
+    if options.queries == "sentences":
+        texts = [tuple(part for part in _SENTENCE_ENDS.split(text) if part.strip()) or ("",) for (text,) in texts]
+    return texts, notes
 
 
 def _texts_of_labels(options: TextOptions, pictures: Pictures, seed: int) -> tuple[list[tuple[str, ...]], list[str]]:
