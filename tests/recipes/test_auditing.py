@@ -19,7 +19,7 @@ from toy_runs import CLASSES, Listening
 Make = Callable[..., Any]
 
 
-@pytest.mark.parametrize("folds", [0, 3])
+@pytest.mark.parametrize("folds", [0, 3, 5])
 @pytest.mark.parametrize("case", ["bank", "own"])
 def test_an_image_text_teacher_is_audited_before_it_labels(
     recipe_options: Make, frozen_encoder: str, tmp_path: Path, case: str, folds: int
@@ -32,7 +32,7 @@ def test_an_image_text_teacher_is_audited_before_it_labels(
     assert found["verdict"] == "WARN"  # toy pictures are too few for more
     assert {"R4a", "R8", "R10", "R13a", *(["R2"] if case == "own" else [])} <= {probe["id"] for probe in found["probes"]}
     assert [sentence for sentence in listening.said if sentence.startswith("Audit of the teacher: WARN")]
-    assert found["num"] == (22 if folds else 5)
+    assert found["num"] == {0: 5, 3: 22, 5: 27}[folds]  # too few for a PASS, so all folds but the one that R13 learns from
 
 
 @pytest.fixture(scope="module")

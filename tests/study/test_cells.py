@@ -60,7 +60,13 @@ def test_seeds_go_round_the_folds_and_a_teacher_has_its_students_fold() -> None:
     cells = plan(settings).cells()
     assert {cell.seed: cell.options.data.split.fold for cell in cells} == {0: 0, 1: 1, 2: 2, 3: 0, 4: 1, 5: 2}
     assert {cell.seed: cell.needs[0][1] for cell in cells if cell.needs} == {0: 3, 3: 0, 1: 4, 4: 1, 2: 5}
+    settings["run"]["data"]["supervision"] = {"labelled_share": 0.5, "seed": "{fold}"}
+    cells = plan(settings).cells()
+    assert {cell.seed: cell.options.data.supervision.seed for cell in cells} == {0: 0, 1: 1, 2: 2, 3: 0, 4: 1, 5: 2}
     settings["run"]["data"]["split"]["fold"] = 1
+    with pytest.raises(OptionError, match=r"arm supervised: \{fold\} needs data.split.folds, and no fold beside it"):
+        plan(settings).cells()
+    settings["run"]["data"]["supervision"]["seed"] = 0
     assert {cell.options.data.split.fold for cell in plan(settings).cells()} == {1}
 
 

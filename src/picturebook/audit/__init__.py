@@ -5,7 +5,7 @@ from picturebook.audit.probes import Probe
 from picturebook.audit.stored import read_audit
 from picturebook.audit.summary import COLUMNS, headline, summary_rows
 from picturebook.audit.teacher import Audit, audit_teacher, default_num_noise
-from picturebook.audit.verdict import Verdict
+from picturebook.audit.verdict import Verdict, num_for_a_pass
 
 __all__ = [
     "COLUMNS",
@@ -18,6 +18,7 @@ __all__ = [
     "audit_teacher",
     "default_num_noise",
     "headline",
+    "num_for_a_pass",
     "read_audit",
     "summary_rows",
 ]

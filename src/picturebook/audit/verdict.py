@@ -68,7 +68,12 @@ class Evidence:
     @property
     def num_needed(self) -> int:
         """Pictures that a PASS needs."""
-        return max(1000, 20 * self.num_classes)
+        return num_for_a_pass(self.num_classes)
+
+
+def num_for_a_pass(num_classes: int) -> int:
+    """Pictures that have to be audited before a PASS can be given."""
+    return max(1000, 20 * num_classes)
 
 
 def judge(evidence: Evidence) -> tuple[Verdict, tuple[str, ...]]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from picturebook.audit import Audit, AuditData, Kind, audit_teacher, headline
+from picturebook.audit import Audit, AuditData, Kind, audit_teacher, headline, num_for_a_pass
 from picturebook.data.counter import counter_uniforms
 from picturebook.data.loaders import evaluation_batches
 from picturebook.data.texts.masking import class_words
@@ -113,14 +113,14 @@ def _kind(words: Words) -> Kind:
 
 
 def audited_rows(stages: Stages, folds: Int64[np.ndarray, " labelled"]) -> Int64[np.ndarray, " n"]:
-    """The pictures that are audited: of half of the folds, so that text probes can learn from the others; else validation.
+    """The pictures that are audited: half of the folds or more, so that text probes can learn from the others; else validation.
 
     Raises:
         DataError: no labelled picture is held out from the heads.
     """
     pictures = stages.pictures
     if (folds >= 0).any():
-        rows = stages.labelled_rows[folds < (folds.max() + 2) // 2]
+        rows = _held_out(stages.labelled_rows, folds, num_for_a_pass(len(pictures.classes)))
     else:
         rows = pictures.rows["val"]
         rows = rows[pictures.labels[rows] != UNLABELLED]
@@ -131,6 +131,15 @@ def audited_rows(stages: Stages, folds: Int64[np.ndarray, " labelled"]) -> Int64
     ids = pictures.ids[rows]
     draws = counter_uniforms(stages.options.seed, ids, np.zeros_like(ids), 1, stream=_STREAM)[:, 0]
     return np.sort(rows[np.argsort(draws, kind="stable")[:MAX_AUDITED]])
+
+
+def _held_out(
+    rows: Int64[np.ndarray, " labelled"], folds: Int64[np.ndarray, " labelled"], needed: int
+) -> Int64[np.ndarray, " n"]:
+    """The rows of half of the folds, or of as many more as it takes to reach `needed`; one fold stays for text probes."""
+    last = int(folds.max())
+    num_folds = next((num for num in range((last + 2) // 2, last) if (folds < num).sum() >= needed), last)
+    return rows[folds < num_folds]
 
 
 def _encode(

@@ -16,8 +16,8 @@ from picturebook.study.settings import StudyOptions, known_arm, merged, nested
 Values = Mapping[str, Any]
 """Setting's path → value."""
 
-_PLACEHOLDER = re.compile(r"\{(?:(seed)|(next_seed)|arm:([^{}@]*)(@next)?)\}")
-_LIKE_A_PLACEHOLDER = re.compile(r"\{(?:arms?\b|next|seeds?\b)[^{}]*\}")
+_PLACEHOLDER = re.compile(r"\{(?:(seed|next_seed|fold)|arm:([^{}@]*)(@next)?)\}")
+_LIKE_A_PLACEHOLDER = re.compile(r"\{(?:arms?\b|next|seeds?\b|folds?\b)[^{}]*\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +186,10 @@ class _Places:
     """Fills what settings leave open until the seed is known, and notes whose runs they name."""
 
     def __init__(self, plan: Plan, arm: str, seed: int, folds: int) -> None:
-        self._plan, self._arm, self._seed = plan, arm, seed
-        self._next = plan.options.next_seed(seed, folds)
+        self._plan, self._arm = plan, arm
+        self._numbers = {"seed": seed, "next_seed": plan.options.next_seed(seed, folds)} | (
+            {"fold": seed % folds} if folds > 1 else {}
+        )
         self.needs: list[tuple[str, int]] = []
 
     def fill(self, value: Any) -> Any:
@@ -197,24 +199,26 @@ class _Places:
             return [self.fill(part) for part in value]
         if not isinstance(value, str):
             return value
-        if value in ("{seed}", "{next_seed}"):  # alone, it may stand where a number is needed
+        if value in ("{seed}", "{next_seed}", "{fold}"):  # alone, it may stand where a number is needed
             return int(self._word(value))
         for like in _LIKE_A_PLACEHOLDER.findall(value):
             if not _PLACEHOLDER.fullmatch(like):
                 raise OptionError(
                     f"{self._plan.source}, arm {self._arm}: {like} means nothing: "
-                    "need {seed}, {next_seed}, {arm:NAME} or {arm:NAME@next}."
+                    "need {seed}, {next_seed}, {fold}, {arm:NAME} or {arm:NAME@next}."
                 )
         return _PLACEHOLDER.sub(lambda match: self._word(match[0]), value)
 
     def _word(self, placeholder: str) -> str:
         match = _PLACEHOLDER.fullmatch(placeholder)
         assert match is not None
-        own, following, arm, with_next = match.groups()
-        if own or following:
-            return str(self._seed if own else self._next)
+        number, arm, with_next = match.groups()
+        if number is not None and number not in self._numbers:
+            raise OptionError(f"{self._plan.source}, arm {self._arm}: {{fold}} needs data.split.folds, and no fold beside it.")
+        if number is not None:
+            return str(self._numbers[number])
         known_arm(arm, self._plan.options.arms, f"{self._plan.source}, arm {self._arm}, {placeholder}")
-        seed = self._next if with_next else self._seed
+        seed = self._numbers["next_seed" if with_next else "seed"]
         self.needs.append((arm, seed))
         return str(self._plan.folder(arm, seed))
 
