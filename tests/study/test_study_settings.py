@@ -37,6 +37,29 @@ def test_arms_are_laid_over_what_they_share_table_by_table_but_model_args_as_a_w
     assert base["train"] == {"epochs": 2, "batch_size": 16}
 
 
+def test_an_arm_may_be_like_another_but_for_what_it_says() -> None:
+    first = {"recipe": "supervised", "train": {"epochs": 3, "batch_size": 8}}
+    arms = {"third": {"like": "second", "data.canvas_size": 32}, "second": {"like": "first", "train.epochs": 4}, "first": first}
+    written = parse(arms=arms, contrasts=[]).arms
+    assert list(written) == ["third", "second", "first"]
+    assert written["second"] == {"recipe": "supervised", "train": {"epochs": 4, "batch_size": 8}}
+    assert written["third"] == written["second"] | {"data": {"canvas_size": 32}}
+
+
+@pytest.mark.parametrize(
+    ("arms", "sentence"),
+    [
+        ({"a": {"recipe": "supervised"}, "b": {"like": "aa"}}, r"arms.b.like: There is no arm 'aa'. Did you mean 'a'\?"),
+        ({"a": {"like": "b"}, "b": {"like": "a"}}, "arms.a.like: b → a → b is a circle|arms.b.like: a → b → a is a circle"),
+        ({"a": {"like": "a"}}, "arms.a.like: a → a is a circle"),
+        ({"a": {"recipe": "supervised"}, "b": {"like": 3}}, "arms.b.like: There is no arm '3'"),
+    ],
+)
+def test_an_arm_that_is_like_none_is_refused(arms: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError, match=sentence):
+        parse(arms=arms, contrasts=[])
+
+
 def test_a_file_reads_as_it_is_documented(tmp_path: Path) -> None:
     path = tmp_path / "STUDY.toml"
     path.write_text(

@@ -60,7 +60,8 @@ class StudyOptions(Options):
     run: dict[str, Any] = Field(default_factory=dict)
     """Settings that all arms share: a RUN.toml without out and seed."""
     arms: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Name → recipe and other settings, laid over the shared ones table by table (model_args as a whole)."""
+    """Name → recipe and other settings, laid over the shared ones table by table (model_args as a whole); like = "NAME" lays them
+    over that arm's first."""
     tune: TuneOptions = TuneOptions()
     """What is chosen on validation pictures first."""
     equivalence_margin: float = Field(0.3, gt=0.0)
@@ -164,7 +165,8 @@ def _normal(settings: dict[str, Any], source: str) -> dict[str, Any]:
     if isinstance(settings.get("run"), dict):
         settings["run"] = nested(settings["run"])
     if isinstance(arms := settings.get("arms"), dict):
-        settings["arms"] = {name: nested(arm) if isinstance(arm, dict) else arm for name, arm in arms.items()}
+        arms = {name: nested(arm) if isinstance(arm, dict) else arm for name, arm in arms.items()}
+        settings["arms"] = {name: _unlike(name, arms, source, ()) for name in arms}
     if isinstance(contrasts := settings.get("contrasts"), list):
         settings["contrasts"] = [_contrast(each, source) for each in contrasts]
     if isinstance(tune := settings.get("tune"), dict):
@@ -177,6 +179,19 @@ def _normal(settings: dict[str, Any], source: str) -> dict[str, Any]:
                 )
             tune["inherit"] = dict.fromkeys(heirs, tuned[0])
     return settings
+
+
+def _unlike(name: str, arms: dict[str, Any], source: str, path: tuple[str, ...]) -> Any:
+    """An arm's settings written out, where it is said to be like another but for what it says."""
+    arm = arms[name]
+    if not isinstance(arm, dict) or "like" not in arm:
+        return arm
+    other = arm["like"]
+    known_arm(str(other), arms, f"{source}: arms.{name}.like")
+    if other in (*path, name):
+        raise OptionError(f"{source}: arms.{name}.like: {' → '.join((*path, name, other))} is a circle.")
+    base = _unlike(other, arms, source, (*path, name))
+    return merged(base if isinstance(base, dict) else {}, {key: value for key, value in arm.items() if key != "like"})
 
 
 def _contrast(value: Any, source: str) -> str:
