@@ -148,6 +148,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--shares", type=float, nargs="+", default=[1.0], help="of the training pictures' labels")
+    parser.add_argument("--teachers", nargs="+", choices=list(TEACHERS), default=list(TEACHERS), metavar="NAME")
     arguments = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     done = (
@@ -155,7 +156,7 @@ def main() -> None:
         if RESULTS.is_file()
         else set()
     )
-    for seed, share, name in product(arguments.seeds, arguments.shares, TEACHERS):
+    for seed, share, name in product(arguments.seeds, arguments.shares, arguments.teachers):
         if (name, share, seed) not in done:
             line = measure(name, share, seed, arguments.data, arguments.cache) | {"commit": commit}
             with RESULTS.open("a") as file:
