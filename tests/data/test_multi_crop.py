@@ -71,10 +71,10 @@ def test_crops_views_and_seeds_differ(toy_pictures: Pictures, rows: np.ndarray) 
 
 def test_each_crop_is_blurred_and_solarised_at_its_own_rate(toy_pictures: Pictures) -> None:
     options = MultiCropOptions()
-    rates = [(options.of_crop(number).blur, options.of_crop(number).solarise) for number in range(4)]
+    rates = [(options.of_crop(number, 32).blur, options.of_crop(number, 32).solarise) for number in range(4)]
     assert rates == [(1.0, 0.0), (0.1, 0.2), (0.5, 0.0), (0.5, 0.0)]
-    assert [options.of_crop(number).crop_scale for number in range(3)] == [(0.4, 1.0), (0.4, 1.0), (0.05, 0.4)]
-    first = options.of_crop(0)
+    assert [options.of_crop(number, 32).crop_scale for number in range(3)] == [(0.4, 1.0), (0.4, 1.0), (0.05, 0.4)]
+    first = options.of_crop(0, 32)
     assert (first.jitter, first.brightness, first.contrast, first.saturation, first.hue, first.grey) == (
         0.8,
         0.4,
@@ -83,8 +83,11 @@ def test_each_crop_is_blurred_and_solarised_at_its_own_rate(toy_pictures: Pictur
         0.1,
         0.2,
     )
+    assert first.blur_sigma == pytest.approx((0.1 / 7, 2 / 7))  # as wide in a view of 32 as 2 pixels are in one of 224
+    assert options.of_crop(0, 224).blur_sigma == (0.1, 2.0)
+    assert options.of_crop(0, 4096).blur_sigma[1] == 10.0  # no blur is wider
     assert not first.mixes
-    MultiCropOptions(blur=(0.0, 0.0, 0.0), blur_sigma=(0.1, 0.5)).of_crop(2)  # of no effect, but no mistake of a crop's
+    MultiCropOptions(blur=(0.0, 0.0, 0.0), blur_sigma=(0.1, 0.5)).of_crop(2, 32)  # of no effect, but no mistake of a crop's
 
 
 def test_a_local_crop_shows_less(toy_pictures: Pictures, rows: np.ndarray) -> None:

@@ -79,6 +79,13 @@ def test_the_share_of_pairs_that_fit_is_counted() -> None:
     assert table.positive_share(8) == pytest.approx(found, abs=0.01)
 
 
+def test_the_share_of_batches_with_one_text_alone_is_counted() -> None:
+    assert paired([(str(row),) for row in range(400)]).single_text_share(4) == pytest.approx(400**-3)
+    table = paired([("often",)] * 320 + [("seldom",)] * 80)
+    assert table.single_text_share(4) == pytest.approx(0.8**4 + 0.2**4)
+    assert table.single_text_share(128) < 1e-9
+
+
 def test_a_sample_without_a_text_is_our_own_mistake() -> None:
     with pytest.raises(AssertionError, match="has no text"):
         paired(TEXTS).of(batch(np.array([5], dtype=np.int64)))

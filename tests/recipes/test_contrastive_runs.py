@@ -194,6 +194,16 @@ def test_class_texts_need_a_label_for_every_picture(recipe_options: Make, unlabe
         run_recipe(recipe_options("siglip", tmp_path / "run", data={"root": str(unlabelled_data)}))
 
 
+@pytest.mark.parametrize("case", ["clip", "align", "siglip", "coca"])
+def test_batches_of_one_text_are_refused_before_any_training(
+    recipe_options: Make, toy_data: Path, tmp_path: Path, case: str
+) -> None:
+    changes = data_with(toy_data, tmp_path / "data", lambda number: "one" if number % 16 else "two")
+    with pytest.raises(TextError, match=r"Of batches of 16, 3\d% would hold one text alone \(2 different texts in all\)"):
+        run_recipe(recipe_options(case, tmp_path / "run", **changes, text={"source": "column", "kind": "label_blind"}))
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
 # ---- said ---------------------------------------------------------------------------------------------------------------
 
 
@@ -208,7 +218,7 @@ def test_pictures_without_a_text_are_left_out_and_said(recipe_options: Make, toy
 def test_two_texts_for_all_pictures_leave_little_to_tell_apart_and_this_is_said(
     recipe_options: Make, toy_data: Path, tmp_path: Path
 ) -> None:
-    changes = data_with(toy_data, tmp_path / "data", lambda number: "one" if number % 16 else "two")
+    changes = data_with(toy_data, tmp_path / "data", lambda number: "one" if number % 3 else "two")
     listening = Listening()
     run_recipe(recipe_options("clip", tmp_path / "run", **changes, pretrain={"epochs": 1}), reporter=listening)
     (sentence,) = (said for said in listening.said if "tell apart" in said)

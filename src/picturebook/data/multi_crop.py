@@ -49,7 +49,8 @@ class MultiCropOptions(Options):
     blur: tuple[float, float, float] = Field((1.0, 0.1, 0.5), strict=False)
     """Probabilities of a Gaussian blur: first global crop, second, each local one."""
     blur_sigma: tuple[float, float] = Field((0.1, 2.0), strict=False)
-    """Least and greatest standard deviation of the blur in pixels, in (0, 10]; published for crops of 224 and 96 pixels."""
+    """Least and greatest standard deviation of the blur, in pixels where views have the source's 224, in (0, 10]; crops beside
+    smaller views get so much less: 2 pixels of 32 leave nothing to see."""
     solarise: tuple[float, float, float] = Field((0.0, 0.2, 0.0), strict=False)
     """Probabilities that bright values are inverted: first global crop, second, each local one."""
 
@@ -81,12 +82,13 @@ class MultiCropOptions(Options):
             raise ValueError(f"need three probabilities in [0, 1], got {list(value)}: write for example [1.0, 0.1, 0.5].")
         return value
 
-    def of_crop(self, number: int) -> ViewOptions:
-        """The options of one crop: 0 and 1 are global, from 2 on they are local."""
+    def of_crop(self, number: int, image_size: int) -> ViewOptions:
+        """The options of one crop: 0 and 1 are global, with views of `image_size` pixels, from 2 on they are local."""
         kind = min(number, _GLOBAL_CROPS)
         same = {name: getattr(self, name) for name in _SHARED}
         if self.blur[kind]:
-            same["blur_sigma"] = self.blur_sigma
+            least, greatest = (min(sigma * image_size / _SOURCE_SIZE, 10.0) for sigma in self.blur_sigma)
+            same["blur_sigma"] = (least, greatest)
         return ViewOptions(
             crop_scale=self.local_scale if kind == _GLOBAL_CROPS else self.global_scale,
             blur=self.blur[kind],
@@ -95,6 +97,8 @@ class MultiCropOptions(Options):
         )
 
 
+_SOURCE_SIZE = 224
+"""Height and width of the source's global crops in pixels."""
 _SHARED = ("crop_ratio", "flip", "jitter", "brightness", "contrast", "saturation", "hue", "grey")
 
 
@@ -132,7 +136,7 @@ class MultiCropMaker:
                 views,
                 seed=seed,
                 image_size=self.maker.image_size if number < _GLOBAL_CROPS else self.options.local_size,
-                options=self.options.of_crop(number),
+                options=self.options.of_crop(number, self.maker.image_size),
                 stream=_FIRST_STREAM + number,
             )
             for number in range(_GLOBAL_CROPS + self.options.local_crops)

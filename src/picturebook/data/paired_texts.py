@@ -86,6 +86,11 @@ class PairedTexts:
         others = (counts * (counts - 1)).sum() / max(len(self._numbers) * (len(self._numbers) - 1), 1)
         return float(1.0 / batch_size + (1.0 - 1.0 / batch_size) * others)
 
+    def single_text_share(self, batch_size: int) -> float:
+        """The share of batches all of whose texts are equal, so that nothing in them can be told apart."""
+        counts = np.bincount(self._numbers).astype(float)
+        return float(((counts / counts.sum()) ** batch_size).sum())
+
     def _swapped(self, places: np.ndarray, ids: np.ndarray, views: np.ndarray) -> np.ndarray:
         """The places in the table whose texts are shown."""
         if self._noise.swapped == 0.0:

@@ -24,6 +24,8 @@ from picturebook.types import UNLABELLED, Batch
 ZERO_SHOT = "zero-shot"
 """Name of the classifier by words, as it stands in a run's results."""
 
+_MANY_WASTED = 0.01
+"""Share of batches that may hold one text alone, which teach nothing."""
 _MANY_POSITIVES = 0.5
 """Share of a batch's pairs that fit from which there is little left to tell apart."""
 
@@ -132,11 +134,21 @@ def vocabulary_notes(
 
 
 def check_share(stages: Stages, options: PairsRecipe, texts: PairedTexts) -> float:
-    """The share of a batch's pairs that fit; says so where it leaves little to learn."""
-    share = texts.positive_share(options.pretrain.batch_size)
+    """The share of a batch's pairs that fit; says so where it leaves little to learn.
+
+    Raises:
+        TextError: too many batches would hold one text alone.
+    """
+    size = options.pretrain.batch_size
+    if (wasted := texts.single_text_share(size)) > _MANY_WASTED:
+        raise TextError(
+            f"Of batches of {size}, {wasted:.0%} would hold one text alone ({quantity(len(texts), 'different text')} in all), "
+            "and there no picture can be told from another: raise pretrain.batch_size, or take texts that differ more."
+        )
+    share = texts.positive_share(size)
     if share > _MANY_POSITIVES:
         stages.reporter.say(
-            f"In a batch of {options.pretrain.batch_size}, {share:.0%} of the pairs of a picture and a text fit, since there are "
+            f"In a batch of {size}, {share:.0%} of the pairs of a picture and a text fit, since there are "
             f"only {quantity(len(texts), 'different text')}: there is little to tell apart."
         )
     return share
