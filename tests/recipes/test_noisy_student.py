@@ -41,6 +41,15 @@ def test_every_iteration_is_reported_and_what_was_kept(recipe_options: Make, unl
     assert student.model_args == {"channels": [8, 8, 8, 8], "drop_rate": 0.5, "drop_path_rate": 0.2}
     first, _ = load_student(RunFolder(run.teacher).path / "image_encoder")
     assert first.model_args == SMALLER["model_args"]
+    assert not [said for said in listener.said if "as large as their teachers" in said]
+
+
+def test_a_student_that_is_smaller_than_its_teacher_is_said_to_be(recipe_options: Make, tmp_path: Path) -> None:
+    listener = Listening()
+    larger = {"model": "resnet10t", "model_args": {"channels": [8, 8, 16, 16]}}
+    run_recipe(recipe_options("noisy_student", tmp_path / "run", teacher=larger, train={"epochs": 1}), reporter=listener)
+    (said,) = (said for said in listener.said if "as large as their teachers" in said)
+    assert said.startswith("The first teacher has ")
 
 
 def test_withheld_labels_are_labelled_by_the_teacher_and_a_finished_run_may_be_it(

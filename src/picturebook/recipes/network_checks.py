@@ -42,6 +42,17 @@ def refuse_other_classes(path: str, theirs: tuple[str, ...], ours: tuple[str, ..
         raise ModelError(f"{path} knows other classes than these data ({', '.join(differing[:5])}): its answers do not fit.")
 
 
+def note_larger_teacher(teacher: ImageEncoder, student: ImageEncoder) -> list[str]:
+    """Say, of a method whose students are as large as their teachers or larger, that this one is not."""
+    theirs, ours = (sum(weight.numel() for weight in network.parameters()) for network in (teacher, student))
+    if theirs <= ours:
+        return []
+    return [
+        f"The first teacher has {theirs:,} weights and the student {ours:,}: in the source students are as large as their "
+        "teachers or larger."
+    ]
+
+
 def refuse_wrong_gradients(network: ImageEncoder, accelerator: Accelerator) -> None:
     """Refuse a network that this machine's precision would train wrongly.
 

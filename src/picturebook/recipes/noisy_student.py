@@ -18,7 +18,7 @@ from picturebook.errors import OptionError
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, SupervisedOptions
 from picturebook.recipes.encoders import TRAIN, load_classifier, teacher_logits, train_encoder
-from picturebook.recipes.network_checks import refuse_wrong_gradients
+from picturebook.recipes.network_checks import note_larger_teacher, refuse_wrong_gradients
 from picturebook.recipes.options import RecipeOptions, StudentOptions, refuse_mixed
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.pseudo_labelling import PseudoLabelled, divided_rows, pseudo_label
@@ -117,6 +117,8 @@ def run(stages: Stages, options: NoisyStudentRecipe) -> None:
     """Train the first teacher and the students in a row; each is evaluated beside the last."""
     divided_rows(stages)
     networks, counts = [_first_teacher(stages, options.teacher)], []
+    for note in note_larger_teacher(networks[0], stages.new_student()):
+        stages.reporter.say(note)
     for number in range(1, options.iterations + 1):
         name = f"pseudo-labels-{number}"
         labelled = pseudo_label(stages, networks[-1], options.pseudo_labels, name=name, ratio=options.unlabelled_ratio)
