@@ -26,7 +26,8 @@ def main() -> None:
                 continue
             spread = f" ({stdev(found.values()):.1f})" if len(found) > 1 else ""
             gains = [found[seed] - base[seed] for seed in found.keys() & base.keys()]
-            print(f"  {arm:24} {mean(found.values()):5.1f}{spread}  n = {len(found)}  over {study.baseline}: {mean(gains):+.1f}")
+            gain = f"  over {study.baseline}: {mean(gains):+.1f}" if gains else ""
+            print(f"  {arm:24} {mean(found.values()):5.1f}{spread}  n = {len(found)}{gain}")
 
 
 def _validation(folder: Path) -> dict[str, float]:

@@ -3,9 +3,9 @@
     python benchmarks/studies/teachers.py --data DIR/emoji64 --cache DIR --seeds 0 1 2 --shares 1 0.25
 
 Every teacher has out-of-fold, calibrated heads on EfficientNet-Lite0's tokens (ImageNet weights, 32 px views enlarged to 128 px),
-as in the studies, and its heads take as many steps as 10 epochs of all labels. Numbers are on the validation pictures of the
-seed's fold; the table goes to teachers.md, one JSON line a teacher, share of labels and seed to teachers.jsonl, and those
-that are there already are left out. The test pictures are not looked at.
+as in the studies, and its heads take as many steps as 10 epochs of all labels where the name says nothing else. Numbers are
+on the validation pictures of the seed's fold; the table goes to teachers.md, one JSON line a teacher, share of labels and seed
+to teachers.jsonl, and those that are there already are left out. The test pictures are not looked at.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from picturebook.types import Silence
 HERE = Path(__file__).parent
 RESULTS = HERE / "teachers.jsonl"
 DESCRIPTIONS = {"source": "descriptions", "descriptions": str(HERE.parent / "data" / "descriptions" / "emoji64.json")}
-CAPTIONS = {"source": "column", "column": "masked_text", "kind": "label_blind"}
+CAPTIONS = {"source": "column", "column": "masked_text", "kind": "label_blind", "mask_class_words": True}
 NO_WORDS = {"source": "none"}
 
 

@@ -53,6 +53,12 @@ def correlation(seen: np.ndarray, told: np.ndarray, *, seed: int = 0) -> tuple[f
     return float(found), (1 + sum(value >= found for value in chance)) / (1 + NUM_PERMUTATIONS)
 
 
+def _unseen(run: RunFolder, classes: list[str]) -> list[str]:
+    with np.load(run.predictions) as kept:
+        counts = np.bincount(kept["val_labels"], minlength=len(classes))
+    return [name for name, count in zip(classes, counts, strict=True) if not count]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -60,6 +66,8 @@ def main() -> None:
     arguments = parser.parse_args()
     run = RunFolder.open(arguments.run)
     classes = read_json(run.classes)
+    if missing := _unseen(run, classes):
+        parser.error(f"no validation picture of {', '.join(missing)}: nothing is known of these classes")
     asked = {"names": TextOptions()}
     if arguments.descriptions:
         asked["descriptions"] = TextOptions(source="descriptions", descriptions=str(arguments.descriptions))

@@ -90,6 +90,22 @@ def test_each_crop_is_blurred_and_solarised_at_its_own_rate(toy_pictures: Pictur
     MultiCropOptions(blur=(0.0, 0.0, 0.0), blur_sigma=(0.1, 0.5)).of_crop(2, 32)  # of no effect, but no mistake of a crop's
 
 
+def test_blur_is_that_of_the_size_of_the_views(toy_pictures: Pictures, rows: np.ndarray) -> None:
+    """What the batch holds, not only what the options say: a blur of 5 pixels is none of 5 in so small a view."""
+    views = np.zeros_like(rows)
+    sharp, blurred, flat = (
+        everything(maker(toy_pictures, **{**PLAIN, **changes}), rows, views)[0]
+        for changes in (
+            {},
+            {"blur": (1.0, 1.0, 1.0), "blur_sigma": (5.0, 5.0)},
+            {"blur": (1.0, 1.0, 1.0), "blur_sigma": (10.0, 10.0)},
+        )
+    )
+    edges = [float(images.diff(dim=3).abs().mean()) for images in (sharp, blurred, flat)]
+    assert edges[0] > edges[1] > 0.7 * edges[0]
+    assert edges[2] < 0.7 * edges[0]
+
+
 def test_a_local_crop_shows_less(toy_pictures: Pictures, rows: np.ndarray) -> None:
     """A picture of its own coordinates: the spread of the values in a crop is the share of the side that it shows."""
     ramp = np.linspace(0, 255, 32).astype(np.uint8)

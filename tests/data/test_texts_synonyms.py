@@ -54,8 +54,10 @@ def test_synonyms_of_all_classes_are_masked_in_captions_and_descriptions(picture
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({"sky": "heaven"}, "class 'sky': need a list of words, none of them empty, got \"heaven\""),
-        ({"sky": ["heaven", " "]}, "class 'sky': need a list of words, none of them empty"),
+        ({"sky": "heaven"}, "class 'sky': need a list of words, one at least and none empty, got \"heaven\""),
+        ({"sky": []}, "class 'sky': need a list of words, one at least"),
+        ({"sky": {}}, "class 'sky': need a list of words, one at least"),
+        ({"sky": ["heaven", " "]}, "class 'sky': need a list of words, one at least and none empty"),
         ("{", r"text\.synonyms = '.*' is no JSON in UTF-8"),
         ('{"sky": ["a"], "sky": ["b"]}', "names 1 class twice"),
     ],

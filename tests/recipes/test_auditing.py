@@ -13,6 +13,7 @@ from PIL import Image
 from picturebook.config import audit_run, run_recipe
 from picturebook.errors import OptionError, RunError
 from picturebook.recipes.audit_run import control_interval
+from picturebook.recipes.auditing import _held_out
 from picturebook.runs import read_json
 from toy_runs import CLASSES, Listening
 
@@ -32,7 +33,13 @@ def test_an_image_text_teacher_is_audited_before_it_labels(
     assert found["verdict"] == "WARN"  # toy pictures are too few for more
     assert {"R4a", "R8", "R10", "R13a", *(["R2"] if case == "own" else [])} <= {probe["id"] for probe in found["probes"]}
     assert [sentence for sentence in listening.said if sentence.startswith("Audit of the teacher: WARN")]
-    assert found["num"] == {0: 5, 3: 22, 5: 27}[folds]  # too few for a PASS, so all folds but the one that R13 learns from
+    assert found["num"] == {0: 5, 3: 22, 5: 21}[folds]
+
+
+@pytest.mark.parametrize(("needed", "num_folds"), [(30, 3), (31, 4), (40, 4), (41, 3)])
+def test_more_folds_are_audited_where_that_reaches_what_a_pass_needs(needed: int, num_folds: int) -> None:
+    rows, folds = np.arange(50) + 7, np.arange(50) % 5
+    np.testing.assert_array_equal(_held_out(rows, folds, needed), rows[folds < num_folds])
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,9 @@ def test_a_recipe_has_a_page_with_source_settings_command_and_what_to_expect(nam
     assert re.search(r"arXiv:\d{4}\.\d{5}", page), "its source"
     own = RECIPES[name].options.model_fields.keys() - RecipeOptions.model_fields.keys()
     read = page + "".join((PAGES / link).read_text(encoding="utf-8") for link in re.findall(r"\]\((\w+\.md)", page))
-    assert {setting for setting in own if not re.search(rf"\b{setting}\b", read)} == set(), "its settings, here or a link away"
+    assert {setting for setting in own if not re.search(rf"[`\[.]{setting}\b", read)} == set(), (
+        "its settings, here or a link away"
+    )
     assert re.search(r"^    picturebook train \w+\.toml$", page, re.MULTILINE), "its command"
     assert "on emoji64" in page.lower(), "what to expect"
 

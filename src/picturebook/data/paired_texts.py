@@ -1,6 +1,7 @@
 """What each picture is shown with where pictures and texts are learnt together: a function of (seed, sample id, view number)."""
 
 from collections.abc import Sequence
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -87,9 +88,13 @@ class PairedTexts:
         return float(1.0 / batch_size + (1.0 - 1.0 / batch_size) * others)
 
     def single_text_share(self, batch_size: int) -> float:
-        """The share of batches all of whose texts are equal, so that nothing in them can be told apart."""
-        counts = np.bincount(self._numbers).astype(float)
-        return float(((counts / counts.sum()) ** batch_size).sum())
+        """The share of batches all of whose texts are equal, so that nothing in them can be told apart.
+
+        A batch is drawn from an epoch's order, without replacement.
+        """
+        size = min(batch_size, len(self._numbers))
+        alike = sum(comb(int(count), size) for count in np.bincount(self._numbers))
+        return alike / comb(len(self._numbers), size)
 
     def _swapped(self, places: np.ndarray, ids: np.ndarray, views: np.ndarray) -> np.ndarray:
         """The places in the table whose texts are shown."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from picturebook.data.text_table import TextTable
-from picturebook.data.texts import TextOptions, check_texts
+from picturebook.data.texts import TextOptions, check_texts, refuse_unread_synonyms
 from picturebook.errors import OptionError
 from picturebook.models.heads import HeadOptions
 from picturebook.models.image_encoders import ImageEncoder
@@ -64,6 +64,7 @@ def check_alignment(options: AlignedRecipe, alignment: AlignmentOptions, *, colu
         return column
     refuse_mixed(options.views, "alignment_text has words of one")
     check_texts(text, "own")
+    refuse_unread_synonyms(text, "alignment_text")
     if text.source in ("classes", "descriptions") and text.kind != "privileged":
         raise OptionError(
             f"alignment_text.source = {text.source!r} gives each picture the text of its label: say alignment_text.kind = "

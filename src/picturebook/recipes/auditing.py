@@ -136,9 +136,10 @@ def audited_rows(stages: Stages, folds: Int64[np.ndarray, " labelled"]) -> Int64
 def _held_out(
     rows: Int64[np.ndarray, " labelled"], folds: Int64[np.ndarray, " labelled"], needed: int
 ) -> Int64[np.ndarray, " n"]:
-    """The rows of half of the folds, or of as many more as it takes to reach `needed`; one fold stays for text probes."""
+    """The rows of half of the folds, or of more where that reaches `needed`; one fold stays for text probes at least."""
     last = int(folds.max())
-    num_folds = next((num for num in range((last + 2) // 2, last) if (folds < num).sum() >= needed), last)
+    half = (last + 2) // 2
+    num_folds = next((num for num in range(half, last + 1) if (folds < num).sum() >= needed), half)
     return rows[folds < num_folds]
 
 

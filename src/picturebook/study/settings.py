@@ -186,8 +186,8 @@ def _unlike(name: str, arms: dict[str, Any], source: str, path: tuple[str, ...])
     arm = arms[name]
     if not isinstance(arm, dict) or "like" not in arm:
         return arm
-    other = arm["like"]
-    known_arm(str(other), arms, f"{source}: arms.{name}.like")
+    other = str(arm["like"])
+    known_arm(other, arms, f"{source}: arms.{name}.like")
     if other in (*path, name):
         raise OptionError(f"{source}: arms.{name}.like: {' → '.join((*path, name, other))} is a circle.")
     base = _unlike(other, arms, source, (*path, name))

@@ -31,8 +31,8 @@ class TextOptions(Options):
     mask_class_words: bool = False
     """column and descriptions: "…" in place of every word of any class's name, so that the mask does not know the label."""
     synonyms: str | None = None
-    """JSON file: an object of class name → list of other words for it, which mask_class_words takes out too and the audit's R14
-    looks for; a class may be left out."""
+    """JSON file: an object of class name → list of other words for it, which mask_class_words takes out too (of a phrase
+    each word, wherever it stands) and the audit's R14 looks for; a class may be left out."""
     queries: Asking = "text"
     """A text asks by one vector (text; the mean of its sentences), by each of its sentences, or by each of its tokens."""
     control: Control = "none"
@@ -87,6 +87,16 @@ class TextOptions(Options):
         if self.source == "column" and self.control == "other_class":
             raise ValueError("control = 'other_class' needs texts of classes: with source = 'column' take 'other_row'")
         return self
+
+
+def refuse_unread_synonyms(options: TextOptions, name: str) -> None:
+    """Refuse synonyms where no audit searches the texts for them and no mask takes them out.
+
+    Raises:
+        OptionError: it names the setting `name`.
+    """
+    if options.synonyms is not None and not options.mask_class_words:
+        raise OptionError(f"{name}.synonyms take effect with {name}.mask_class_words = true only: no audit reads these texts.")
 
 
 def check_texts(options: TextOptions, role: Role) -> None:

@@ -22,7 +22,9 @@ def naming(options: TextOptions, classes: Sequence[str]) -> tuple[list[tuple[str
     path = options.synonyms
     given = parse_by_class(path, "text.synonyms")
     for name, words in given.items():
-        if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
-            raise TextError(f"{path}: class {name!r}: need a list of words, none of them empty, got {json.dumps(words)[:60]}.")
+        if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
+            raise TextError(
+                f"{path}: class {name!r}: need a list of words, one at least and none empty, got {json.dumps(words)[:60]}."
+            )
     names = [tuple(dict.fromkeys((name, *given.get(name, ())))) for name in classes]
     return names, note_unknown(path, sorted(set(given) - set(classes)), classes)
