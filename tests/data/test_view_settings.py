@@ -113,6 +113,6 @@ def test_crops_are_those_of_dino_where_nothing_is_said() -> None:
 
 def test_a_crop_is_blurred_within_the_sigmas_that_are_said_and_needs_none_where_it_is_not_blurred() -> None:
     options = MultiCropOptions(blur=(1.0, 0.0, 0.5), blur_sigma=(0.7, 1.1))
-    assert [options.of_crop(number).blur for number in range(5)] == [1.0, 0.0, 0.5, 0.5, 0.5]
-    assert options.of_crop(0).blur_sigma == options.of_crop(2).blur_sigma == (0.7, 1.1)
-    assert options.of_crop(1).blur_sigma == ViewOptions().blur_sigma
+    assert [options.of_crop(number, 224).blur for number in range(5)] == [1.0, 0.0, 0.5, 0.5, 0.5]
+    assert options.of_crop(0, 224).blur_sigma == options.of_crop(2, 224).blur_sigma == (0.7, 1.1)
+    assert options.of_crop(1, 224).blur_sigma == ViewOptions().blur_sigma
