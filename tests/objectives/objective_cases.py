@@ -1,7 +1,7 @@
 """Every objective and every variant of it, at toy size, and some steps of training."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,14 @@ from picturebook.objectives.image_text import HeadLossOptions, ImageText
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, Supervised, SupervisedOptions
 from picturebook.stores.packed import PackedArray, PackedWriter
 from picturebook.teachers import ClassifierTeacher, TableTeacher, one_hot_logits
-from picturebook.types import Batch, Queries
+from picturebook.types import UNLABELLED, Batch, Mixed, Queries
 from toy_runs import VIT
 
 NUM = 12
 LABELS = torch.arange(NUM) % 3
+PARTNERS = torch.where(torch.arange(NUM) % 4 == 0, UNLABELLED, (LABELS + 1) % 3)
+SHARE = torch.linspace(0.0, 1.0, NUM)
+"""What a mixed batch holds beside its own pictures, and the share of the latter."""
 TEXT_WIDTH = 6
 
 
@@ -60,6 +63,10 @@ def batch(labels: Tensor = LABELS) -> Batch:
     return Batch(torch.arange(NUM) * 7 - 20, torch.zeros(NUM, dtype=torch.long), labels, whole, crops)
 
 
+def mixed_batch() -> Batch:
+    return replace(batch(), mixed=Mixed(PARTNERS, SHARE))
+
+
 def encoder(seed: int, num_classes: int = 3) -> ImageEncoder:
     return create_image_encoder(VIT["model"], num_classes=num_classes, image_size=16, model_args=VIT["model_args"], seed=seed)
 
@@ -76,6 +83,19 @@ def linear(width: int) -> nn.Linear:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Linear(32, width)
+
+
+def soft_objective(settings: dict[str, Any]) -> SoftTargets:
+    """Student 1 and the teaching encoder, without dropout."""
+    options = SoftTargetOptions.model_validate(settings)
+    teacher = teaching_encoder()
+    projector = linear(teacher.feature_width) if options.with_representation else None
+    return SoftTargets(encoder(1), ClassifierTeacher(teacher), options, projector=projector).eval()
+
+
+def both_logits() -> tuple[Tensor, Tensor]:
+    """Of that student and of its teacher."""
+    return encoder(1).eval()(images()), teaching_encoder().eval()(images())
 
 
 def texts() -> TextTable:

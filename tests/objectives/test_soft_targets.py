@@ -1,13 +1,23 @@
 """What the objectives add up, term by term, and which settings are refused."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from objective_cases import LABELS, TEXT_WIDTH, batch, encoder, images, linear, teaching_encoder, texts, train
-from torch import Tensor
+from objective_cases import (
+    LABELS,
+    TEXT_WIDTH,
+    batch,
+    both_logits,
+    encoder,
+    images,
+    linear,
+    mixed_batch,
+    soft_objective,
+    teaching_encoder,
+    texts,
+    train,
+)
 
 from picturebook.errors import OptionError
 from picturebook.losses import (
@@ -26,19 +36,6 @@ from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, 
 from picturebook.options import validate
 from picturebook.recipes.born_again import BornAgainLossOptions
 from picturebook.teachers import ClassifierTeacher, TableTeacher, one_hot_logits
-from picturebook.types import UNLABELLED, Batch, Mixed
-
-
-def made(settings: dict[str, Any]) -> SoftTargets:
-    options = SoftTargetOptions.model_validate(settings)
-    teacher = teaching_encoder()
-    projector = linear(teacher.feature_width) if options.with_representation else None
-    return SoftTargets(encoder(1), ClassifierTeacher(teacher), options, projector=projector).eval()
-
-
-def seen() -> tuple[Tensor, Tensor]:
-    """Logits of the student and the teacher."""
-    return encoder(1).eval()(images()), teaching_encoder().eval()(images())
 
 
 @pytest.mark.parametrize(
@@ -55,7 +52,7 @@ def test_soft_targets_is_its_formula(distilled: str, label_weight: float, repres
     settings = {"distilled": distilled, "label_weight": label_weight, "temperature": 3.0, "representation_weight": 0.7}
     if distilled != "logits":
         settings["representation_loss"] = representation_loss
-    objective = made(settings)
+    objective = soft_objective(settings)
     targets = ClassifierTeacher(teaching_encoder())(batch())
     logits, features = objective.student.forward_features(images())
     expected = label_weight * cross_entropy(logits, LABELS)
@@ -69,7 +66,7 @@ def test_soft_targets_is_its_formula(distilled: str, label_weight: float, repres
 
 
 def test_each_divergence_comes_with_the_weights_and_temperature_of_its_source() -> None:
-    q, p = seen()
+    q, p = both_logits()
     z, t = standardise_logits(q), standardise_logits(p)
     label, sure = cross_entropy(q, LABELS), teacher_confidences(p)
     expected = {
@@ -82,7 +79,7 @@ def test_each_divergence_comes_with_the_weights_and_temperature_of_its_source() 
         ("dkd", True): label + 9 * decoupled_distillation(z, t, LABELS, temperature=2.0, non_target_weight=8.0),
     }
     for (divergence, standardise), value in expected.items():
-        objective = made({"divergence": divergence, "standardise": standardise})
+        objective = soft_objective({"divergence": divergence, "standardise": standardise})
         if divergence == "dkd":
             objective.warmth.fill_(1.0)
         torch.testing.assert_close(objective(batch()).total, value)
@@ -106,8 +103,8 @@ def test_settings_that_were_resolved_and_written_give_the_same_again(settings: d
 
 
 def test_the_non_targets_are_permuted_by_the_generator_that_the_engine_seeds() -> None:
-    q, p = seen()
-    objective = made({"permute_non_targets": True, "label_weight": 0.0})
+    q, p = both_logits()
+    objective = soft_objective({"permute_non_targets": True, "label_weight": 0.0})
     torch.manual_seed(5)
     found = objective(batch()).total
     torch.manual_seed(5)
@@ -116,7 +113,7 @@ def test_the_non_targets_are_permuted_by_the_generator_that_the_engine_seeds() -
 
 
 def test_the_divergence_warms_up_over_its_share_of_the_training() -> None:
-    objective = made({"divergence": "dkd", "divergence_warmup": 0.5})
+    objective = soft_objective({"divergence": "dkd", "divergence_warmup": 0.5})
     weights = []
     for step in range(8):
         weights.append(objective.warmth.item())
@@ -130,14 +127,14 @@ def test_the_divergence_warms_up_over_its_share_of_the_training() -> None:
 
 def test_supervised_with_a_virtual_teacher_is_its_formula() -> None:
     options = SupervisedOptions(label_smoothing=0.2, virtual_teacher_weight=0.3, virtual_teacher_temperature=5.0)
-    q, _ = seen()
+    q, _ = both_logits()
     expected = 0.7 * cross_entropy(q, LABELS, label_smoothing=0.2) + 0.3 * virtual_teacher_kl(q, LABELS, temperature=5.0)
     torch.testing.assert_close(Supervised(encoder(1), options).eval()(batch()).total, expected)
 
 
 def test_words_at_no_weight_leave_every_loss_as_it_is() -> None:
-    plain = train(made({}), 3)
-    assert train(made({"alignment": {"weight": 0.0}}), 3) == plain
+    plain = train(soft_objective({}), 3)
+    assert train(soft_objective({"alignment": {"weight": 0.0}}), 3) == plain
     objective = SoftTargets(
         encoder(1),
         ClassifierTeacher(teaching_encoder()),
@@ -198,7 +195,7 @@ def test_what_says_nothing_of_two_classes_is_refused(name: str) -> None:
 def test_teacher_free_self_distillation_is_within_reach_of_born_again(
     temperature: float, alpha: float, multiplier: float
 ) -> None:
-    q, p = seen()
+    q, p = both_logits()
     classes = 100  # the source divides by the classes of CIFAR-100 and multiplies again
     weight = alpha * multiplier / classes
     settings = {"temperature": temperature, "label_weight": 1 - alpha, "divergence_weight": weight}
@@ -209,14 +206,14 @@ def test_teacher_free_self_distillation_is_within_reach_of_born_again(
 
 
 def test_function_matching_is_the_divergence_alone_on_what_both_see() -> None:
-    q, p = seen()
-    found = made({"label_weight": 0.0, "temperature": 5.0})(mixed_batch())
+    q, p = both_logits()
+    found = soft_objective({"label_weight": 0.0, "temperature": 5.0})(mixed_batch())
     assert list(found.terms) == ["distillation_kl"]
     torch.testing.assert_close(found.total, distillation_kl(q, p, temperature=5.0))
 
 
 def test_labels_and_pseudo_labels_are_cross_entropies_up_to_the_targets_own_entropy() -> None:
-    q, _ = seen()
+    q, _ = both_logits()
     said = torch.linspace(-2, 2, 36).view(12, 3)
     targets = torch.where((torch.arange(12) < 4)[:, None], one_hot_logits(LABELS, 3), said)
     options = SoftTargetOptions(temperature=1.0, label_weight=0.0)
@@ -225,106 +222,3 @@ def test_labels_and_pseudo_labels_are_cross_entropies_up_to_the_targets_own_entr
     hard = -log_q[torch.arange(4), LABELS[:4]].sum()
     soft = (p * (p.log() - log_q))[4:].sum()
     torch.testing.assert_close(objective(batch()).total, (hard + soft) / 12)
-
-
-# ---- mixed pictures -----------------------------------------------------------------------------------------------------
-
-PARTNERS = torch.where(torch.arange(12) % 4 == 0, UNLABELLED, (LABELS + 1) % 3)
-SHARE = torch.linspace(0.0, 1.0, 12)
-
-
-def mixed_batch() -> Batch:
-    return replace(batch(), mixed=Mixed(PARTNERS, SHARE))
-
-
-def by_hand(value: Callable[[Tensor, int], Tensor], logits: Tensor) -> Tensor:
-    """share · value(own label) + (1 − share) · value(partner's), one picture at a time; nothing for what has no label."""
-    total = logits.new_zeros(())
-    for row, own, partner, share in zip(logits, LABELS.tolist(), PARTNERS.tolist(), SHARE.tolist(), strict=True):
-        total = total + share * value(row, own) + (0.0 if partner == UNLABELLED else (1 - share) * value(row, partner))
-    return total / len(logits)
-
-
-def of_a_label(row: Tensor, label: int) -> Tensor:
-    return -row.log_softmax(dim=0)[label]
-
-
-def test_mixed_pictures_have_the_labels_of_both_by_their_shares() -> None:
-    q, _ = seen()
-    objective = made({"label_weight": 0.3})
-    terms = objective(mixed_batch()).terms
-    torch.testing.assert_close(terms["cross_entropy"], by_hand(of_a_label, q))
-    torch.testing.assert_close(terms["distillation_kl"], objective(batch()).terms["distillation_kl"])
-    supervised = Supervised(encoder(1), SupervisedOptions(virtual_teacher_weight=0.5)).eval()
-    terms = supervised(mixed_batch()).terms
-    torch.testing.assert_close(terms["cross_entropy"], by_hand(of_a_label, q))
-    one_by_one = by_hand(lambda row, label: virtual_teacher_kl(row[None], torch.tensor([label])), q)
-    torch.testing.assert_close(terms["virtual_teacher_kl"], one_by_one)
-
-
-def test_confidences_weight_both_labels_of_a_mixed_picture() -> None:
-    q, p = seen()
-    sure = teacher_confidences(p)
-    weights = sure / sure.mean()
-    expected = cross_entropy(q, LABELS, weights=weights * SHARE) + cross_entropy(q, PARTNERS, weights=weights * (1 - SHARE))
-    torch.testing.assert_close(made({"divergence": "cwtm"})(mixed_batch()).total, expected)
-
-
-def test_a_share_of_one_is_a_picture_that_is_not_mixed() -> None:
-    alone = replace(batch(), mixed=Mixed(PARTNERS, torch.ones(12)))
-    for objective in (made({"label_weight": 0.5}), Supervised(encoder(1), SupervisedOptions(label_smoothing=0.1)).eval()):
-        torch.testing.assert_close(objective(alone).total, objective(batch()).total)
-
-
-CLASS_WEIGHTS = torch.tensor([0.5, 2.0, 1.25])
-
-
-def slow_weighted(losses: list[float], labels: list[int]) -> float:
-    """The mean of w_y · loss over all rows, in which those without a label count 0."""
-    return sum(CLASS_WEIGHTS[label].item() * loss for loss, label in zip(losses, labels, strict=True) if label >= 0) / len(labels)
-
-
-def alone(logits: Tensor, labels: Tensor) -> list[float]:
-    return [cross_entropy(logits[row : row + 1], labels[row : row + 1]).item() for row in range(len(labels))]
-
-
-def test_class_weights_weigh_each_labels_loss_by_its_class() -> None:
-    labels = LABELS.clone()
-    labels[:3] = UNLABELLED
-    mixed = Mixed(LABELS.flip(0), torch.linspace(0.1, 1.0, len(LABELS)))
-    logits, _ = seen()
-    options = SupervisedOptions(class_weights="balanced")
-    objective = Supervised(encoder(1), options, class_weights=CLASS_WEIGHTS).eval()
-    whole = objective(batch(labels)).total.item()
-    assert whole == pytest.approx(slow_weighted(alone(logits, labels), labels.tolist()), rel=1e-5)
-    both = objective(replace(batch(labels), mixed=mixed)).total.item()
-    own = [share * loss for share, loss in zip(mixed.share.tolist(), alone(logits, labels), strict=True)]
-    other = [(1 - share) * loss for share, loss in zip(mixed.share.tolist(), alone(logits, mixed.labels), strict=True)]
-    assert both == pytest.approx(slow_weighted(own, labels.tolist()) + slow_weighted(other, mixed.labels.tolist()), rel=1e-5)
-
-
-def test_class_weights_weigh_the_labels_part_of_soft_targets_and_not_the_teachers() -> None:
-    teacher = ClassifierTeacher(teaching_encoder())
-    options = SoftTargetOptions(class_weights="balanced", label_weight=0.3)
-    plain = SoftTargets(encoder(1), teacher, SoftTargetOptions(label_weight=0.3), projector=None).eval()(batch())
-    weighted = SoftTargets(encoder(1), teacher, options, projector=None, class_weights=CLASS_WEIGHTS).eval()(batch())
-    logits, _ = seen()
-    expected = slow_weighted(alone(logits, LABELS), LABELS.tolist())
-    assert weighted.terms["cross_entropy"].item() == pytest.approx(expected, rel=1e-5)
-    assert weighted.terms["distillation_kl"].item() == plain.terms["distillation_kl"].item()
-    assert weighted.total.item() == pytest.approx(0.3 * expected + 0.7 * plain.terms["distillation_kl"].item(), rel=1e-5)
-
-
-def test_equal_class_weights_change_nothing_and_weights_are_saved_with_the_objective() -> None:
-    ones = Supervised(encoder(1), SupervisedOptions(class_weights="balanced"), class_weights=torch.ones(3)).eval()
-    plain = Supervised(encoder(1), SupervisedOptions()).eval()
-    assert ones(batch()).total.item() == pytest.approx(plain(batch()).total.item(), rel=1e-6)
-    assert set(ones.state_dict()) - set(plain.state_dict()) == {"class_weights"}
-
-
-def test_class_weights_without_a_label_to_weigh_are_refused() -> None:
-    with pytest.raises(ValueError, match="class_weights = 'balanced' takes no effect with label_weight = 0"):
-        SoftTargetOptions(class_weights="balanced", label_weight=0.0)
-    with pytest.raises(ValueError, match="class_weights"):
-        BornAgainLossOptions(class_weights="balanced")
-    assert SoftTargetOptions(class_weights="balanced", divergence="cwtm").label_weight == 0.0
