@@ -17,7 +17,8 @@ from command_line import CommandLine
 from picturebook import Classifier
 from picturebook.config import load_options
 from picturebook.errors import DataError, ModelError, OptionError, RunError
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json
 from toys import CLASSES, toy_picture
 
 SETTINGS = {

@@ -12,7 +12,7 @@ import pytest
 
 from command_line import Answer, CommandLine, contents, sets, write_pictures
 from permissions import locked
-from picturebook.runs import read_json
+from picturebook.writing import read_json
 from served import SVG, ZIP, bomb
 from toys import toy_picture
 

@@ -14,7 +14,7 @@ from picturebook import __version__
 from picturebook.cli import app
 from picturebook.config import RECIPES, load_options
 from picturebook.objectives import OBJECTIVES
-from picturebook.runs import read_json
+from picturebook.writing import read_json
 
 COMMANDS = [
     f"{name} {part}" if isinstance(command, typer.core.TyperGroup) else name

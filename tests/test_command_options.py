@@ -14,7 +14,7 @@ from picturebook.cli import app
 from picturebook.config import load_options
 from picturebook.errors import OptionError
 from picturebook.models.device import named_device
-from picturebook.runs import read_json
+from picturebook.writing import read_json
 
 WITHOUT_JSON = {"init", "demo", "serve"}
 """They write a TOML file, show a table of pictures that are built, and answer as JSON at /api."""

@@ -10,8 +10,9 @@ import picturebook.demo
 from command_line import CommandLine, command_line
 from picturebook.config import load_options
 from picturebook.demo import run_demo
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.types import Reporter, Silence
+from picturebook.writing import read_json
 
 ARMS = ("supervised", "born_again", "distil", "image_text")
 RUNS = ("teacher_encoder", *ARMS)

@@ -17,8 +17,8 @@ from picturebook.api.settings import settings_for
 from picturebook.data.loaders import TrainingBatches
 from picturebook.errors import OptionError, PicturebookError, RunError
 from picturebook.losses import cross_entropy
-from picturebook.runs import read_json
 from picturebook.types import Silence
+from picturebook.writing import read_json
 from toys import CLASSES, toy_picture
 
 

@@ -21,8 +21,9 @@ from picturebook.evaluate import (
     student_logits,
 )
 from picturebook.models.artefact import load_student
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.types import UNLABELLED, Batch, Silence
+from picturebook.writing import read_json
 from toy_runs import CLASSES, toy_picture
 
 Make = Callable[..., Any]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from command_line import CommandLine, contents, write_pictures, write_table
-from picturebook.runs import read_json
+from picturebook.writing import read_json
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from picturebook.errors import RunError
-from picturebook.runs import RunFolder, read_json, write_json
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json, write_json
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from cases import BATCH, SIDE, STUDENTS, Parts
 from timing import Plan
 
 from picturebook.config import parse_options, run_recipe
-from picturebook.runs import read_json
+from picturebook.writing import read_json
 
 EPOCHS, QUICK_EPOCHS = 8, 4
 """Of the student, a multiple of 4; V = E / 4."""

@@ -8,8 +8,8 @@ Reads the records in kept/; the test pictures are not looked at.
 from pathlib import Path
 from statistics import mean, stdev
 
-from picturebook.runs import read_json
 from picturebook.study.settings import load_study
+from picturebook.writing import read_json
 
 HERE = Path(__file__).parent
 STUDIES = ("search_resnet_wide", "search_25_resnet_wide")

@@ -17,7 +17,8 @@ from scipy.stats import spearmanr
 
 from picturebook.data.texts import TextOptions, class_texts
 from picturebook.models.text_encoders import load_text_encoder
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json
 
 TEXT_ENCODER = "package:all-MiniLM-L6-v2"
 NUM_PERMUTATIONS = 2000

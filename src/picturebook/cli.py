@@ -59,8 +59,8 @@ def train(
 ) -> None:
     """Run one recipe: `picturebook train RUN.toml --seed 1 --set out=runs/second`; `--resume` goes on after an interruption."""
     from picturebook.config import load_options, run_recipe
-    from picturebook.runs import read_json
     from picturebook.terminal import Terminal, is_first_process, results_table
+    from picturebook.writing import read_json
 
     options = load_options(settings, as_overrides(overrides, device=device, seed=seed))
     try:

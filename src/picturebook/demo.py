@@ -25,9 +25,10 @@ from picturebook.data.texts import TextOptions
 from picturebook.interruption import sigterm_raises
 from picturebook.models.packaged import IMAGE_PACKAGES, PACKAGE_PREFIX
 from picturebook.report import Arm, Attention, Curve, Report, write_report
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.terminal import percent
 from picturebook.types import Reporter
+from picturebook.writing import read_json
 
 MODEL_ARGS = {"resnet10t": {"channels": [16, 32, 64, 128], "output_stride": 16}}
 """What makes the default model small enough for a demo, with a map of 4 x 4 tokens in which words can look about."""

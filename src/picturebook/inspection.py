@@ -15,8 +15,9 @@ from picturebook.data.tables import DataOptions
 from picturebook.errors import RunError
 from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.types import LABEL_PRIVILEGED, UNLABELLED, Progress, no_progress
+from picturebook.writing import read_json
 
 
 @dataclass(frozen=True, slots=True)

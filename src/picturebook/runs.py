@@ -30,28 +30,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from picturebook.checksums import CHECKSUMS, checksum, checksums_of, damage, damage_by
 from picturebook.errors import RunError
 from picturebook.locking import LOCK
 from picturebook.options import first_difference, without
 from picturebook.writing import (
-    CHECKSUMS,
-    atomic_folder,
-    checksum,
-    checksums_of,
-    damage,
-    damage_by,
     holds_something,
     json_bytes,
-    npy,
-    npz,
     read_json,
     remove_leftovers,
     write_atomically,
     write_json,
 )
-
-__all__ = ["RunFolder", "atomic_folder", "npy", "npz", "read_json", "write_atomically", "write_json"]
-
 
 ALLOWANCE = ("teacher", "allow_label_privileged")
 """A setting that may change when a run is taken up again: it decides whether to go on, and nothing else."""

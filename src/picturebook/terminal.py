@@ -11,8 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.types import LABEL_PRIVILEGED, Progress
+from picturebook.writing import read_json
 
 if TYPE_CHECKING:  # seconds to import, and every command comes by here
     from picturebook.audit import Audit

@@ -18,8 +18,9 @@ from picturebook.evaluate import open_classifier
 from picturebook.export import export_run, folders
 from picturebook.models.artefact import load_student, read_temperature
 from picturebook.models.image_encoders import weights_fingerprint
-from picturebook.runs import RunFolder, read_json, write_json
+from picturebook.runs import RunFolder
 from picturebook.types import Silence
+from picturebook.writing import read_json, write_json
 from toys import toy_picture
 
 Make = Callable[..., Any]

@@ -25,8 +25,9 @@ from picturebook.export.source import Source
 from picturebook.models.artefact import read_temperature
 from picturebook.models.image_encoders import create_image_encoder
 from picturebook.predict.onnx_model import PREPROCESSING, OnnxMetadata, OnnxModel, open_onnx
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.types import Silence
+from picturebook.writing import read_json
 
 Make = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from picturebook.config import run_recipe
 from picturebook.errors import OptionError
-from picturebook.runs import read_json
+from picturebook.writing import read_json
 
 Make = Callable[..., Any]
 WEIGHT = {"alignment": {"weight": 1.0}}

@@ -14,7 +14,7 @@ from picturebook.config import audit_run, run_recipe
 from picturebook.errors import OptionError, RunError
 from picturebook.recipes.audit_run import control_interval
 from picturebook.recipes.auditing import _held_out
-from picturebook.runs import read_json
+from picturebook.writing import read_json
 from toy_runs import CLASSES, Listening
 
 Make = Callable[..., Any]

@@ -14,8 +14,9 @@ from picturebook.errors import ModelError, OptionError, PicturebookError
 from picturebook.evaluate import evaluate_rows, evaluate_with_timm, student_logits
 from picturebook.models.artefact import load_student
 from picturebook.predict import predict_files
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.types import Silence
+from picturebook.writing import read_json
 from toy_runs import VIT
 from toys import CLASSES, toy_picture
 

@@ -12,7 +12,8 @@ from picturebook.config import run_recipe
 from picturebook.errors import ModelError, OptionError, RunError
 from picturebook.models.artefact import load_student
 from picturebook.recipes.classifiers import targets_of, teaching_classifiers
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json
 from toy_runs import VIT, make_stages, merged, num_steps
 
 Make = Callable[..., Any]

@@ -16,7 +16,8 @@ from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.vocabulary import Vocabulary
 from picturebook.models.zero_shot import load_zero_shot
 from picturebook.recipes.captioning import common_words, content_words
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json
 from toy_runs import CLASSES, Listening
 
 Make = Callable[..., Any]

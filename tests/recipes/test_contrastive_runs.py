@@ -15,7 +15,8 @@ from picturebook.errors import ModelError, OptionError, PicturebookError, TextEr
 from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.zero_shot import load_zero_shot
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json
 from toy_runs import CLASSES, NUM_A_CLASS, PAIR_CASES, VIT, Listening
 
 Make = Callable[..., Any]

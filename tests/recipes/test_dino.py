@@ -10,7 +10,8 @@ import torch
 from picturebook.config import run_recipe
 from picturebook.errors import DataError, ModelError, OptionError, PicturebookError, TrainingError
 from picturebook.evaluate import evaluate_rows, open_classifier, student_logits
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json
 from toy_runs import VIT, Listening, merged, num_steps
 
 Make = Callable[..., Any]

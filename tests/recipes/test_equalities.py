@@ -9,7 +9,8 @@ import torch
 
 from interrupting import Interrupting, PowerCutError
 from picturebook.config import load_options, run_recipe
-from picturebook.runs import RunFolder, read_json, write_json
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json, write_json
 from toy_runs import RESNET, VIT, frozen, merged
 
 Make = Callable[..., Any]

@@ -14,8 +14,9 @@ from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.recipes.noisy_student import NoisyStudentOptions
 from picturebook.recipes.pseudo_labelling import divided_rows, pseudo_label
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.types import UNLABELLED, Batch
+from picturebook.writing import read_json
 from toy_runs import RESNET, VIT, Listening, make_stages, num_steps
 
 Make = Callable[..., Any]

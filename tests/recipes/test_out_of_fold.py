@@ -14,8 +14,9 @@ from picturebook.errors import DataError, OptionError
 from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.saved_teacher import load_teacher
 from picturebook.recipes.stages import Stages
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.stores.packed import PackedArray, read_header
+from picturebook.writing import read_json
 from toy_runs import Listening, num_steps
 
 Make = Callable[..., Any]

@@ -9,9 +9,8 @@ import pytest
 
 from picturebook.evaluate import student_logits
 from picturebook.recipes.outcome import finish
-from picturebook.runs import read_json
 from picturebook.types import Batch
-from picturebook.writing import read_npz
+from picturebook.writing import read_json, read_npz
 from toy_runs import make_stages
 
 

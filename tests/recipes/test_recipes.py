@@ -15,8 +15,9 @@ from picturebook.inspection import inspect_run
 from picturebook.models.artefact import load_student
 from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.saved_teacher import load_teacher
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.types import Queries
+from picturebook.writing import read_json
 from toy_runs import CLASSES, RESNET, VIT, num_steps
 
 Make = Callable[..., Any]

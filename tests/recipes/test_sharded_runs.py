@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 from interrupting import PowerCutError
 from picturebook.config import dump_options, load_options, run_recipe
 from picturebook.recipes.tokens import encode_pictures
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.stores.sharing import CHUNK
 from picturebook.stores.targets import TargetWriter
 from picturebook.teachers import ClassifierTeacher
 from picturebook.types import Batch, Targets
+from picturebook.writing import read_json
 from toy_runs import VIT, make_stages, merged
 from toy_shards import shard_toy_data
 from two_processes import join_two, run_in_two

@@ -13,7 +13,8 @@ from picturebook.errors import ModelError, OptionError
 from picturebook.models.artefact import load_student
 from picturebook.recipes.encoders import class_weights
 from picturebook.recipes.options import RecipeOptions
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json
 from toy_runs import NUM_A_CLASS, VIT, Listening, Settings, make_stages, num_steps, write_toy_data
 from toys import CLASSES
 

@@ -13,7 +13,8 @@ from interrupting import Interrupting, PowerCutError
 from picturebook.config import dump_options, load_options, run_recipe
 from picturebook.errors import PicturebookError
 from picturebook.objectives.soft_targets import Supervised, SupervisedOptions
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json
 from toy_runs import VIT, frozen, make_stages, merged
 from two_processes import join_two, run_in_two
 

@@ -10,8 +10,8 @@ from picturebook.config import load_options
 from picturebook.inspection import ClassCounts, DataInspection, Duplicates, SizeRange, Training
 from picturebook.models.at_hand import AtHand
 from picturebook.recipes.image_text import ImageTextRecipe
-from picturebook.runs import read_json
 from picturebook.start import run_file as run_file_text
+from picturebook.writing import read_json
 from toy_shards import shard_toy_data
 from toys import CLASSES
 

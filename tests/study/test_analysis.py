@@ -9,11 +9,11 @@ from toy_study import NUM_PICTURES, Pretending, plan, study
 
 from picturebook.errors import RunError
 from picturebook.report.study_content import ContrastRow
-from picturebook.runs import npz, write_json
 from picturebook.statistics import holm
 from picturebook.study.analysis import contrast_rows, gather, reading
 from picturebook.study.answers import worst_verdict
 from picturebook.study.cells import Cell, Plan
+from picturebook.writing import npz, write_json
 
 ARMS = {name: {"recipe": "supervised"} for name in ("a", "b", "c")}
 

@@ -12,10 +12,10 @@ import pytest
 import tomlkit
 from toy_study import Pretending, strict_json, study
 
-from picturebook.runs import read_json, write_json
 from picturebook.study.cells import Cell
 from picturebook.study.command import compare
 from picturebook.types import Silence
+from picturebook.writing import read_json, write_json
 
 STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
 CONTRAST = ["study", "data", "family", "setting", "contrast", "mean", "low", "high", "n", "p", "audit", "command", "commit"]

@@ -11,10 +11,10 @@ from rich.console import Console
 from toy_study import InThisProcess, Pretending, strict_json, study
 
 from picturebook.errors import OptionError, RunError
-from picturebook.runs import read_json
 from picturebook.study.cells import Cell
 from picturebook.study.command import Outcome, compare
 from picturebook.types import Silence
+from picturebook.writing import read_json
 
 Write = Callable[..., Path]
 CONTRAST = ("study", "data", "family", "setting", "contrast", "mean", "low", "high", "n", "p", "audit", "command", "commit")

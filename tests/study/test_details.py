@@ -9,11 +9,10 @@ from toy_study import CLASSES, Pretending, plan, study
 
 from picturebook.calibration import fit_temperature
 from picturebook.report.study_content import StudyDetails
-from picturebook.runs import npz, read_json, write_json
 from picturebook.study.analysis import gather
 from picturebook.study.cells import Cell, Plan
 from picturebook.study.details import study_details
-from picturebook.writing import read_npz
+from picturebook.writing import npz, read_json, read_npz, write_json
 
 ARMS = {name: {"recipe": "supervised"} for name in ("a", "b")}
 

@@ -8,9 +8,9 @@ import pytest
 from toy_study import Pretending, plan, study
 
 from picturebook.audit.verdict import Evidence
-from picturebook.runs import write_json
 from picturebook.study.analysis import gather
 from picturebook.study.verdicts import control_arms
+from picturebook.writing import write_json
 
 EVIDENCE = Evidence(
     kind="label_blind",

@@ -10,9 +10,9 @@ import numpy as np
 
 from picturebook.config import dump_options, load_options, run_recipe
 from picturebook.errors import PicturebookError
-from picturebook.runs import npz, write_json
 from picturebook.study.cells import Cell, Plan
 from picturebook.study.settings import parse_study
+from picturebook.writing import npz, write_json
 
 NUM_PICTURES = 60
 CLASSES = ("apple", "leaf", "sky")

@@ -14,7 +14,7 @@ from PIL import Image
 from picturebook.models.artefact import save_student, write_temperature
 from picturebook.models.image_encoders import create_image_encoder
 from picturebook.predict.onnx_model import INPUT, PROBABILITIES, OnnxMetadata
-from picturebook.runs import npy, npz
+from picturebook.writing import npy, npz
 from toy_runs import VIT
 from toys import CLASSES, toy_picture
 

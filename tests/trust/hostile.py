@@ -26,11 +26,12 @@ from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.models.text_encoders import load_text_encoder
 from picturebook.predict import predict_files
 from picturebook.predict.onnx_model import open_onnx
-from picturebook.runs import RunFolder, npy
+from picturebook.runs import RunFolder
 from picturebook.stores.packed import PackedArray
 from picturebook.stores.texts import encode_once
 from picturebook.study.settings import load_study
 from picturebook.types import Silence
+from picturebook.writing import npy
 from toy_runs import write_toy_text_encoder
 from toys import CLASSES, noise_png
 

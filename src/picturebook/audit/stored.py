@@ -6,7 +6,7 @@ from picturebook.audit.probes import Probe
 from picturebook.audit.teacher import Audit
 from picturebook.audit.verdict import Evidence
 from picturebook.errors import RunError
-from picturebook.runs import read_json
+from picturebook.writing import read_json
 
 
 def read_audit(file: Path) -> Audit:

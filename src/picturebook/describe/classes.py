@@ -12,8 +12,8 @@ from picturebook.describe.prompts import fill, prompt_hash, spoken
 from picturebook.describe.records import Records
 from picturebook.describe.settings import DescribeOptions
 from picturebook.errors import RunError, StoreError
-from picturebook.runs import read_json, write_json
 from picturebook.types import Progress
+from picturebook.writing import read_json, write_json
 
 _NUM_ANSWERS = 3
 """Answers to one prompt that are tried."""

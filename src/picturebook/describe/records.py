@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from picturebook.data.findings import first_names, quantity
 from picturebook.errors import StoreError
-from picturebook.runs import write_atomically
+from picturebook.writing import write_atomically
 
 
 class Records:

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from picturebook.checksums import CHECKSUMS, checksums_of, damage
 from picturebook.engine.parts import Trained, cut_like, gathered
 from picturebook.errors import PicturebookError, TrainingError
 from picturebook.tensor_files import read_tensors, write_tensors
-from picturebook.writing import CHECKSUMS, atomic_folder, checksums_of, damage, read_json, write_json
+from picturebook.writing import atomic_folder, read_json, write_json
 
 _OBJECTIVE, _AVERAGES, _BEST = "objective.safetensors", "averages.safetensors", "best.safetensors"
 _OPTIMIZER, _STEP = "optimizer.pt", "step.json"

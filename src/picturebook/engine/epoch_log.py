@@ -79,7 +79,7 @@ class EpochLog:
         line |= {name: self._mean(values) for name, values in self._terms.items()}
         line |= {"learning_rate": state.optimizer.param_groups[0]["lr"], "images_per_second": round(self._samples / seconds, 1)}
         if training.validate is not None and self._due(done):
-            with state.trained.brought_together():
+            with state.trained.whole_on_device():
                 numbers = training.validate() if accelerator.is_main_process else {}
                 training.objective.train()
             self._choose(state, numbers)

@@ -65,7 +65,7 @@ def _learn(training: Training, run: RunFolder, accelerator: Accelerator, *, in_p
         _take_steps(
             Stepper(training, module, state, accelerator), EpochLog(training, run, accelerator, state), folder, sigterm_came
         )
-    trained.bring_together()
+    trained.gather()
     if averages is not None:
         objective.load_state_dict(gathered(averages))
     if state.best is not None:

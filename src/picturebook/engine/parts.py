@@ -67,16 +67,16 @@ class Trained:
         return norm
 
     @contextmanager
-    def brought_together(self) -> Iterator[None]:
+    def whole_on_device(self) -> Iterator[None]:
         """The whole objective with the weights as they are; in the block the first process's is on its device. All must enter."""
-        self.bring_together()
+        self.gather()
         if self.in_parts and self._accelerator.is_main_process:
             self.whole.to(self._accelerator.device)
         yield
         if self.in_parts:
             self.whole.to("cpu")
 
-    def bring_together(self) -> None:
+    def gather(self) -> None:
         """Give the whole objective the weights as they are. All processes must ask for it."""
         if self.in_parts:
             self.whole.load_state_dict(gathered(self.objective.state_dict()))

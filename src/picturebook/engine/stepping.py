@@ -15,8 +15,8 @@ from picturebook.engine.optimization import set_step
 from picturebook.engine.parts import own_part
 from picturebook.engine.training import Training
 from picturebook.errors import TrainingError
-from picturebook.runs import write_json
 from picturebook.types import Batch
+from picturebook.writing import write_json
 
 _NAMED = 4
 """Ids in a sentence; a batch has many, of up to 20 digits."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from picturebook import __version__
+from picturebook.checksums import checksum, checksums_below
 from picturebook.data.pictures import Pictures
 from picturebook.errors import OptionError, unknown_name
 from picturebook.evaluate import groups_of
@@ -23,7 +24,7 @@ from picturebook.predict import as_utf8
 from picturebook.predict.onnx_model import ENDING, OnnxModel, open_onnx
 from picturebook.report.wording import interval, percent
 from picturebook.types import UNLABELLED, Reporter
-from picturebook.writing import checksum, checksums_below, sync_folder, write_json
+from picturebook.writing import sync_folder, write_json
 
 KINDS = ("onnx", "timm", "hub")
 _ROUGH = 500

@@ -13,7 +13,7 @@ from picturebook.data.findings import quantity
 from picturebook.export.source import Source
 from picturebook.models.architectures import needed_import
 from picturebook.report.wording import decimals, interval, percent
-from picturebook.runs import read_json
+from picturebook.writing import read_json
 
 NO_LICENCE = "other"
 """The hub's word for a licence that is none of its list."""

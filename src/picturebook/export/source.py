@@ -9,7 +9,8 @@ import numpy as np
 
 from picturebook.evaluate import Classifier, open_classifier, stored_predictions
 from picturebook.metrics import Evaluation, evaluate_logits
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from picturebook.errors import ModelError, TextError
-from picturebook.runs import write_json
+from picturebook.writing import write_json
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 """Entries that are no words: filling after the end, before the first word, after the last, and a word that is not known."""

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from picturebook.errors import OptionError, unknown_name
 from picturebook.predict.answering import Prediction
-from picturebook.runs import write_atomically
+from picturebook.writing import write_atomically
 
 FORMATS = ("csv", "jsonl", "parquet")
 

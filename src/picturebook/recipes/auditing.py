@@ -17,9 +17,9 @@ from picturebook.evaluate import groups_of
 from picturebook.recipes.head_teacher import HeadParts, TrainedHead
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.words import Words
-from picturebook.runs import write_json
 from picturebook.statistics import Interval
 from picturebook.types import UNLABELLED, Batch, Queries
+from picturebook.writing import write_json
 
 MAX_AUDITED = 3000
 """Pictures that are audited: three times what a PASS needs at least; the rest would move no verdict."""

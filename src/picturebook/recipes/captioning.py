@@ -18,7 +18,7 @@ from picturebook.models.vocabulary import Vocabulary, words_of
 from picturebook.options import Options
 from picturebook.permutation import permutation_test
 from picturebook.recipes.stages import Stages
-from picturebook.runs import write_atomically
+from picturebook.writing import write_atomically
 
 Captioner = Callable[[Float[Tensor, "batch 3 height width"]], Int64[Tensor, "batch words"]]
 

@@ -23,8 +23,8 @@ from picturebook.recipes.options import RecipeOptions, StudentOptions, refuse_mi
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.pseudo_labelling import PseudoLabelled, divided_rows, pseudo_label
 from picturebook.recipes.stages import Stages
-from picturebook.runs import write_json
 from picturebook.teachers import ClassifierTeacher
+from picturebook.writing import write_json
 
 _CROSS_ENTROPY = SoftTargetOptions(temperature=1.0, label_weight=0.0)
 """KL at T = 1, whose gradient is that of the cross-entropy; true labels come as targets that are all on one class."""

@@ -16,8 +16,8 @@ from picturebook.metrics import evaluate_logits
 from picturebook.models.artefact import save_student, write_temperature
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.recipes.stages import Stages
-from picturebook.runs import npy, npz, write_atomically, write_json
 from picturebook.types import UNLABELLED
+from picturebook.writing import npy, npz, write_atomically, write_json
 
 
 def finish(

@@ -23,8 +23,8 @@ from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.objectives.soft_targets import Supervised, SupervisedOptions
 from picturebook.options import Options
 from picturebook.recipes.stages import Stages
-from picturebook.runs import npz, write_atomically
 from picturebook.types import UNLABELLED, Batch, Progress, no_progress
+from picturebook.writing import npz, write_atomically
 
 KNN, LINEAR, RANDOM = "k-NN", "linear probe", "linear probe of random features"
 """Names of the models that probing gives, as they stand in a run's results."""

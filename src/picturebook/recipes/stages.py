@@ -26,11 +26,12 @@ from picturebook.objective import Objective
 from picturebook.recipes.network_checks import refuse_other_start, refuse_wrong_gradients
 from picturebook.recipes.options import RecipeOptions, refuse_unmeasured
 from picturebook.recipes.shared_stores import lacking
-from picturebook.runs import RunFolder, read_json, write_json
+from picturebook.runs import RunFolder
 from picturebook.stores.sharing import CHUNK
 from picturebook.stores.targets import TargetStore, TargetWriter, stored_error, targets_are_stored
 from picturebook.teachers import StoredTeacher, Teacher
 from picturebook.types import UNLABELLED, Batch, Progress, Reporter
+from picturebook.writing import read_json, write_json
 
 
 class Stages:

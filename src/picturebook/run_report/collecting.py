@@ -19,8 +19,8 @@ from picturebook.report.wording import percent
 from picturebook.run_report.looking import Gallery, open_pictures, where_the_student_looks, where_words_look, with_examples
 from picturebook.run_report.numbers import calibration, class_rows, gain, paired
 from picturebook.run_report.run_files import SPLITS, RunFiles
-from picturebook.runs import write_atomically
 from picturebook.types import LABEL_PRIVILEGED, Reporter
+from picturebook.writing import write_atomically
 
 _NUM_PAIRS = 15
 _NO_ANSWERS = (

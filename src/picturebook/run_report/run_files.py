@@ -9,7 +9,8 @@ import numpy as np
 
 from picturebook.errors import RunError
 from picturebook.evaluate import stored_predictions
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json
 
 SPLITS = {"test": "test", "val": "validation"}
 """The pictures that numbers are told of, the first that has any → its word."""

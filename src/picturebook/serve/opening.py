@@ -11,11 +11,12 @@ from picturebook.evaluate import Classifier, open_classifier
 from picturebook.models.device import named_device
 from picturebook.options import validate
 from picturebook.predict.onnx_model import ENDING
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.serve.answers import Answers
 from picturebook.serve.neighbours import Neighbours, find_neighbours
 from picturebook.serve.typed_words import TypedWords, open_typed_words
 from picturebook.types import Reporter
+from picturebook.writing import read_json
 
 _PRIVILEGED = (
     "This teacher's words were made from the labels (privileged), so where they look may tell more of the label than of the "

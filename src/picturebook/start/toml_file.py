@@ -12,10 +12,10 @@ from picturebook.errors import DataError, RunError
 from picturebook.inspection import DataInspection
 from picturebook.models.at_hand import pretrained_at_hand
 from picturebook.models.packaged import has_text_package
-from picturebook.runs import write_atomically
 from picturebook.start.found import AUDITED, UNEVEN, Found, Words, split_for
 from picturebook.start.looking import look_at
 from picturebook.types import Reporter
+from picturebook.writing import write_atomically
 
 _DECIDE, _UNKNOWN = "DECIDE", '"unknown"'
 _LONGEST = 50

@@ -12,9 +12,9 @@ from scipy.special import softmax
 
 from picturebook.calibration import fit_temperature
 from picturebook.errors import RunError
-from picturebook.runs import RunFolder, read_json
+from picturebook.runs import RunFolder
 from picturebook.types import UNLABELLED
-from picturebook.writing import read_npz
+from picturebook.writing import read_json, read_npz
 
 _STEPS = 255
 """In which certainty is kept: a byte a picture is enough for a reliability diagram."""

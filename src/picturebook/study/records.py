@@ -16,10 +16,9 @@ from typing import Any
 from picturebook.config import dump_options, parse_options
 from picturebook.errors import OptionError, RunError
 from picturebook.options import first_difference
-from picturebook.runs import read_json, write_atomically
 from picturebook.study.answered import Answered, Asked, answered
 from picturebook.study.cells import Cell
-from picturebook.writing import json_bytes
+from picturebook.writing import json_bytes, read_json, write_atomically
 
 STUDENT = "student"
 """The stage in which every recipe trains its student, and the student's name among the models."""
