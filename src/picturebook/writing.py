@@ -221,7 +221,7 @@ def read_npy(path: Path) -> np.ndarray:
         values: np.ndarray = np.lib.format.open_memmap(path, mode="r")  # which looks at the length before it takes memory
         return np.array(values)
     except NPY_ERRORS as error:
-        raise RunError(f"{path} is not whole ({error}): run again, or take another run folder.") from None
+        raise RunError(f"{path} is not whole ({error}): run again, or take another run folder.") from error
 
 
 def json_bytes(value: Any) -> bytes:

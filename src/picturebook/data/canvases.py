@@ -26,7 +26,16 @@ from picturebook.data.tables import Table
 from picturebook.errors import RunError
 from picturebook.stores.packed import locked
 from picturebook.types import Progress, no_progress
-from picturebook.writing import disk_errors_told, npy, read_npy, sync_folder, write_atomically, write_json
+from picturebook.writing import (
+    disk_errors_told,
+    is_of_the_machine,
+    npy,
+    read_npy,
+    sync_folder,
+    unreadable,
+    write_atomically,
+    write_json,
+)
 
 _FORMAT = 1
 """Goes into the key: another way to decode or to store is another store."""
@@ -64,7 +73,7 @@ def open_canvases(
         progress: called with (rows decoded, rows in all) while the store is made.
 
     Raises:
-        RunError: the cache cannot be written.
+        RunError: the cache cannot be written, or a store in it cannot be read.
     """
     keep = are_kept(len(table.names), side, budget)
     folder = cache / _key(table, side, root, keep)
@@ -119,7 +128,11 @@ def _make(folder: Path, table: Table, side: int, progress: Progress, *, keep: bo
 
 
 def _opened(folder: Path, side: int) -> CanvasStore | None:
-    """The store; None where there is none, or one that was cut off."""
+    """The store; None where there is none, or one that was cut off.
+
+    Raises:
+        RunError: the machine does not let it be read: what it holds would be decoded again.
+    """
     try:
         description = json.loads((folder / "store.json").read_text(encoding="utf-8"))
         store = CanvasStore(
@@ -130,7 +143,10 @@ def _opened(folder: Path, side: int) -> CanvasStore | None:
             fingerprint=description["fingerprint"],
             findings=from_json(json.dumps(description["findings"])),
         )
-    except (RunError, OSError, ValueError, KeyError, TypeError):
+    except (RunError, OSError, MemoryError, ValueError, KeyError, TypeError) as error:
+        trouble = error.__cause__ if isinstance(error, RunError) else error
+        if is_of_the_machine(trouble):
+            raise RunError(unreadable(folder, trouble)) from trouble
         return None
     expected = len(store.rows) * side * side * 3
     is_whole = (folder / CANVASES).stat().st_size == expected and len(store.sizes) == len(store.clusters) == len(store.rows)
