@@ -1,5 +1,6 @@
 """Words beside a student's own training."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from picturebook.config import run_recipe
-from picturebook.errors import OptionError
+from picturebook.errors import OptionError, TextError
 from picturebook.writing import read_json
 
 Make = Callable[..., Any]
@@ -46,3 +47,23 @@ def test_words_without_use_and_use_without_words_are_refused(
 ) -> None:
     with pytest.raises(OptionError, match=said):
         run_recipe(recipe_options("own", tmp_path / "run", **changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ({"source": "descriptions", "descriptions": "gone.json"}, "alignment_text.descriptions = 'gone.json'"),
+        ({"source": "classes", "template_file": "gone.txt"}, "alignment_text.template_file = 'gone.txt'"),
+        (
+            {"source": "classes", "control": "permuted_bank"},
+            "alignment_text.control = 'permuted_bank' is a control of class texts",
+        ),
+    ],
+)
+def test_an_error_names_the_setting_of_these_words(
+    recipe_options: Make, toy_text_encoder: Path, tmp_path: Path, text: dict[str, str], said: str
+) -> None:
+    words = {"kind": "privileged", "text_encoder": str(toy_text_encoder)} | text
+    with pytest.raises((OptionError, TextError), match=rf"(?<![\w.]){re.escape(said)}") as raised:
+        run_recipe(recipe_options("supervised", tmp_path / "run", alignment_text=words, loss=WEIGHT))
+    assert " text." not in str(raised.value)

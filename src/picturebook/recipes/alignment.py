@@ -1,5 +1,8 @@
 """Words beside the student's own training: its features are drawn to the vectors of its pictures' texts (TextTeacher)."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +11,7 @@ from torch import nn
 
 from picturebook.data.text_table import TextTable
 from picturebook.data.texts import TextOptions, check_texts, refuse_unread_synonyms
-from picturebook.errors import OptionError
+from picturebook.errors import OptionError, TextError
 from picturebook.models.heads import HeadOptions
 from picturebook.models.image_encoders import ImageEncoder
 from picturebook.models.text_encoders import whiten
@@ -63,7 +66,8 @@ def check_alignment(options: AlignedRecipe, alignment: AlignmentOptions, *, colu
     if text.source == "none":
         return column
     refuse_mixed(options.views, "alignment_text has words of one")
-    check_texts(text, "own")
+    with _naming_alignment_text():
+        check_texts(text, "own")
     refuse_unread_synonyms(text, "alignment_text")
     if text.source in ("classes", "descriptions") and text.kind != "privileged":
         raise OptionError(
@@ -83,7 +87,8 @@ def aligned_to(stages: Stages, text: AlignmentTextOptions, student: ImageEncoder
     if text.source == "none":
         return AlignedTo()
     teachers = dict(stages.fingerprints)
-    words = Words(stages, text, HeadOptions(mode="own"), text_encoder=text.text_encoder)
+    with _naming_alignment_text():
+        words = Words(stages, text, HeadOptions(mode="own"), text_encoder=text.text_encoder)
     assert words.own is not None
     stages.fingerprints = {**stages.fingerprints, "alignment words": words.fingerprint, **teachers}
     ids = torch.from_numpy(stages.pictures.ids[stages.train_rows])
@@ -92,3 +97,12 @@ def aligned_to(stages: Stages, text: AlignmentTextOptions, student: ImageEncoder
     whitened = Queries(whiten(vectors)[:, None], torch.ones(len(ids), 1, dtype=torch.bool))
     projector = stages.new_projector(student, words.width, part="text projector")
     return AlignedTo(TextTable(ids.numpy(), whitened), projector)
+
+
+@contextmanager
+def _naming_alignment_text() -> Iterator[None]:
+    """What reads texts speaks of the teacher's; within the block its errors name these ones' settings."""
+    try:
+        yield
+    except (OptionError, TextError) as error:
+        raise type(error)(re.sub(r"(?<![\w.])text\.", "alignment_text.", str(error))) from error
