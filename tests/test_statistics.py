@@ -7,6 +7,7 @@ from picturebook.statistics import (
     bootstrap_interval,
     holm,
     mcnemar,
+    p_of_interval,
     paired_bootstrap,
     paired_t,
     t_interval,
@@ -297,6 +298,15 @@ def test_more_runs_on_the_same_items_do_not_narrow_what_the_items_leave_open() -
     a, b, items = rng.random(60) < 0.7, rng.random(60) < 0.6, np.arange(60)
     once = paired_bootstrap([a], [b], clusters=[items])
     assert paired_bootstrap([a] * 5, [b] * 5, clusters=[items] * 5) == once
+
+
+def test_the_p_value_of_an_interval_is_that_of_a_normal_mean() -> None:
+    low, high = stats.norm.interval(0.9, loc=1.5, scale=0.7)
+    expected = 2 * stats.norm.sf(1.5 / 0.7)
+    assert p_of_interval(Interval(1.5, low, high), level=0.9) == pytest.approx(expected)
+    assert p_of_interval(Interval(-1.5, -high, -low), level=0.9) == pytest.approx(expected)
+    assert p_of_interval(Interval(2.0, 0.0, 4.0)) == pytest.approx(0.05)
+    assert (p_of_interval(Interval(2.0, 2.0, 2.0)), p_of_interval(Interval(0.0, 0.0, 0.0))) == (0.0, 1.0)
 
 
 def test_the_wider_interval_is_chosen() -> None:

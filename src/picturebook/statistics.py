@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.special import stdtr, stdtrit  # scipy.stats takes most of a second to import
+from scipy.special import ndtr, ndtri, stdtr, stdtrit  # scipy.stats takes most of a second to import
 
 Values = Sequence[float] | np.ndarray
 
@@ -216,6 +216,17 @@ def paired_bootstrap(
 def wider(first: Interval, second: Interval) -> Interval:
     """The one of two intervals with the greater width; of equal ones, the first."""
     return first if first.high - first.low >= second.high - second.low else second
+
+
+def p_of_interval(interval: Interval, *, level: float = 0.95) -> float:
+    """Two-sided p-value of "the mean is 0" by an interval, whose half width is taken for that of a normal distribution.
+
+    So it reaches where a bootstrap has no draws. An interval without width gives 1 where its mean is 0, else 0.
+    """
+    half = (interval.high - interval.low) / 2
+    if half <= 0:
+        return float(interval.mean == 0)
+    return float(2 * ndtr(-abs(interval.mean) / half * ndtri((1 + level) / 2)))
 
 
 def holm(p_values: Values) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from toy_study import NUM_PICTURES, Pretending, plan, study
 
 from picturebook.errors import RunError
 from picturebook.report.study_content import ContrastRow
-from picturebook.statistics import holm
+from picturebook.statistics import Interval, holm, p_of_interval
 from picturebook.study.analysis import contrast_rows, gather, reading
 from picturebook.study.answers import worst_verdict
 from picturebook.study.cells import Cell, Plan
@@ -55,7 +55,10 @@ def test_a_contrast_is_scipys_paired_test_with_holm_over_the_contrasts(tmp_path:
         first, second = shares(ours, row.a), shares(ours, row.b)
         expected = stats.ttest_rel(first, second)
         assert row.mean == pytest.approx((first - second).mean())
-        assert row.p == pytest.approx(expected.pvalue)
+        assert row.p_seeds == pytest.approx(expected.pvalue)
+        assert row.p == pytest.approx(
+            max(expected.pvalue, p_of_interval(Interval(row.mean or 0.0, *row.pictures_interval or (0, 0))))
+        )
         assert row.seeds_interval == pytest.approx(tuple(expected.confidence_interval(0.95)))
         assert row.correlation == pytest.approx(np.corrcoef(first, second)[0, 1])
         larger = [stats.ttest_rel(first - second + sign * 0.3, np.zeros(9), alternative=side).pvalue for sign, side in TWO_SIDES]
@@ -176,6 +179,14 @@ def test_unequal_budgets_are_marked_on_the_arm_and_on_its_contrasts(tmp_path: Pa
     assert gathered["c"].row.budget["steps"] == 40
     rows = contrast_rows(ours, gathered)
     assert [any("unequal budgets: steps, epochs" in mark for mark in row.marks) for row in rows] == [False, True]
+
+
+def test_an_arm_that_inherits_its_settings_is_marked(tmp_path: Path) -> None:
+    tune = {"arms": ["a"], "space": {"train.learning_rate": [0.1, 0.2]}, "inherit": {"b": "a"}}
+    ours = finished(tmp_path, seeds=2, tune=tune, contrasts=["b - a"])
+    arms = gather(ours, {})
+    assert (arms["a"].row.marks, arms["b"].row.marks) == ((), ("its settings were tuned for a",))
+    assert contrast_rows(ours, arms)[0].marks == ("b: its settings were tuned for a",)
 
 
 def test_a_teachers_run_is_a_cost_of_the_student(tmp_path: Path) -> None:

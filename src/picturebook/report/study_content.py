@@ -80,7 +80,9 @@ class ContrastRow:
     pictures_interval: tuple[float, float] | None = None
     """95 % paired bootstrap over test pictures, or over groups of them, of the mean over seeds."""
     p: float | None = None
-    """Two-sided paired t over seeds."""
+    """The larger of two: paired t over seeds, and what the bootstrap over pictures makes of "the mean is 0"; two-sided."""
+    p_seeds: float | None = None
+    """The first of them."""
     p_holm: float | None = None
     """The same, adjusted for the number of contrasts."""
     p_equivalence: float | None = None

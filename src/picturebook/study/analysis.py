@@ -8,7 +8,7 @@ from statistics import mean, stdev
 import numpy as np
 
 from picturebook.report.study_content import CLAIM, ArmRow, ContrastRow, McNemar
-from picturebook.statistics import Interval, holm, mcnemar, paired_bootstrap, paired_t, t_interval, tost, wider
+from picturebook.statistics import Interval, holm, mcnemar, p_of_interval, paired_bootstrap, paired_t, t_interval, tost, wider
 from picturebook.study.answers import Answers, read_answers, worst_verdict
 from picturebook.study.budgets import student_budget, teacher_seconds
 from picturebook.study.cells import Cell, Plan
@@ -33,7 +33,11 @@ def gather(plan: Plan, failed: Mapping[Path, str]) -> dict[str, Arm]:
     """Every arm, in the study's order, from the cells that are finished; budgets are compared with the baseline's."""
     arms = _with_controls({name: _arm(plan, name, failed) for name in plan.options.arms}, plan)
     baseline = arms[plan.options.baseline or next(iter(arms))]
-    return {name: replace(arm, row=_marked(arm.row, _budget_differences(arm, baseline, plan))) for name, arm in arms.items()}
+    heirs = plan.options.tune.inherit
+    return {
+        name: replace(arm, row=_marked(arm.row, _budget_differences(arm, baseline, plan), heirs.get(name)))
+        for name, arm in arms.items()
+    }
 
 
 def _with_controls(arms: Mapping[str, Arm], plan: Plan) -> dict[str, Arm]:
@@ -124,13 +128,15 @@ def _budget_differences(arm: Arm, baseline: Arm, plan: Plan) -> tuple[dict[str, 
     return asdict(budget), budget.differences(student_budget(other, plan))
 
 
-def _marked(row: ArmRow, budget: tuple[dict[str, object], tuple[str, ...]]) -> ArmRow:
+def _marked(row: ArmRow, budget: tuple[dict[str, object], tuple[str, ...]], tuned: str | None) -> ArmRow:
     fields, differences = budget
     marks = [] if row.audit in (None, "PASS") else [f"its teacher's audit says {row.audit}"]
     if row.audit == "FAIL":
         marks = ["label-privileged: its teacher's audit says FAIL"]
     if differences:
         marks.append(f"unequal budget: {', '.join(differences)}")
+    if tuned is not None:
+        marks.append(f"its settings were tuned for {tuned}")
     if row.failed:
         marks.append(f"{len(row.failed)} of {len(row.failed) + row.n} runs failed")
     return replace(row, budget=fields, budget_differences=differences, marks=tuple(marks))
@@ -167,6 +173,7 @@ def _over_seeds(row: ContrastRow, a: Arm, b: Arm, seeds: Sequence[int], margin: 
         row,
         seeds_interval=(test.low, test.high),
         p=test.p,
+        p_seeds=test.p,
         correlation=test.correlation,
         p_equivalence=tost(first, second, margin=margin),
     )
@@ -190,11 +197,12 @@ def _grouped(arm: Arm, seeds: Sequence[int]) -> bool:
 
 
 def _with_interval(row: ContrastRow, pictures: Interval | None, drawn: str) -> ContrastRow:
-    """The wider of the two intervals is the one that is shown: neither seeds nor pictures may be forgotten."""
+    """The wider of the two intervals and the larger p are those that are shown: neither seeds nor pictures may be forgotten."""
     assert row.mean is not None
     seeds = None if row.seeds_interval is None else Interval(row.mean, *row.seeds_interval)
     if pictures is not None:
-        row = replace(row, pictures_interval=(pictures.low, pictures.high))
+        p = None if row.p is None else max(row.p, p_of_interval(pictures))
+        row = replace(row, pictures_interval=(pictures.low, pictures.high), p=p)
     chosen = wider(seeds, pictures) if seeds is not None and pictures is not None else seeds or pictures
     if chosen is None:
         return row
