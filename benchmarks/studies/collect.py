@@ -34,7 +34,7 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 MARGIN = 0.3
 ARM_FIELDS = (
-    "study", "data", "family", "setting", "arm", "mean", "sd", "n", "seconds", "commit", "teacher_seconds", "marks",
+    "study", "data", "family", "setting", "arm", "mean", "sd", "n", "seconds", "commit", "teacher_seconds", "budget", "marks",
 )  # fmt: skip
 CONTRAST_FIELDS = (
     "study", "data", "family", "setting", "contrast", "mean", "low", "high", "n", "p", "audit", "command", "commit", "p_holm",
@@ -83,7 +83,7 @@ def _ground_arm(family: str, arm: str, cells: dict[str, Runs]) -> Row:
     return _ground_name(family, arm) | {
         "arm": arm, "mean": mean(values), "sd": stdev(values) if len(values) > 1 else None, "n": len(values),
         "seconds": mean(sum(run["seconds"].values()) for run in runs), "commit": _commits(runs),
-        "teacher_seconds": mean(taught) if taught else None, "marks": (),
+        "teacher_seconds": mean(taught) if taught else None, "budget": {}, "budget_differences": (), "marks": (),
     }  # fmt: skip
 
 

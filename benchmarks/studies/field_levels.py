@@ -25,6 +25,7 @@ from picturebook.study.settings import load_study
 NOISY = "noisy_student_25"
 START = "iteration 0"
 """Noisy Student's first teacher, as its run's results name it."""
+NOT_MEASURED = "not measured"
 IN_THE_ARMS_TABLE = (STUDENT, "student through timm's transform")
 
 
@@ -48,6 +49,8 @@ class Found:
     """Arm → model → seed → test accuracy in points, of the study's seeds."""
     captions: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Seed → what coca measured of its captions."""
+    half_widths: dict[str, float] = field(default_factory=dict)
+    """Arm → half of its first run's 95 % interval over test pictures, in points."""
     starts: dict[int, float] = field(default_factory=dict)
     """Seed → test accuracy in points of the network from which Noisy Student of that seed started."""
     classes: int = 0
@@ -68,6 +71,8 @@ def read(plan: Plan) -> Found:
         for model, splits in record.models.items():
             if "test" in splits:
                 models.setdefault(model, {})[cell.seed] = 100 * splits["test"]["accuracy"]
+        if test := record.models[STUDENT].get("test"):
+            found.half_widths.setdefault(cell.arm, 50 * (test["high"] - test["low"]))
         if cell.arm == "coca" and record.captions:
             found.captions[cell.seed] = record.captions
         if cell.arm == NOISY and (start := _start(plan, cell)) is not None:
@@ -88,36 +93,41 @@ def _start(plan: Plan, cell: Cell) -> float | None:
 
 
 def half_interval(values: list[float]) -> float:
-    """Half of the 95 % interval of a mean by Student's t; 0 for one value."""
-    if len(values) < 2:
-        return 0.0
+    """Half of the 95 % interval of a mean by Student's t."""
     return float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
 
 
 def levels(found: Found) -> Iterator[Level]:
-    """The levels of which something was measured."""
-    last, supervised = found.of("be_your_own_teacher"), found.of("supervised")
-    if last and supervised:
-        bar = mean(supervised) - 0.5 - half_interval(last)
-        yield _reached("Be Your Own Teacher, last exit: at least supervised − 0.5 − half its interval", last, bar)
+    """Every level, those too of which nothing was measured."""
+    asked = "Be Your Own Teacher, last exit: at least supervised − 0.5 − half its interval"
+    arm = "be_your_own_teacher"
+    last, supervised = found.of(arm), found.of("supervised")
+    bar = None
+    if last and supervised:  # the interval of one run is that over its test pictures
+        bar = mean(supervised) - 0.5 - (half_interval(last) if len(last) > 1 else found.half_widths[arm])
+    yield _reached(asked, last, bar)
     noisy = found.accuracies.get(NOISY, {}).get(STUDENT, {})
     started = [seed for seed in noisy if seed in found.starts]
-    if started:
-        bar = mean(found.starts[seed] for seed in started)
-        yield _reached("Noisy Student, 25 % of the labels: at least its start", [noisy[seed] for seed in started], bar)
-    probe, random = found.of("dino", "linear probe"), found.of("dino", "linear probe of random features")
-    if probe and random:
-        yield _reached("DINO, linear probe: at least that of random features + 10", probe, mean(random) + 10)
+    bar = mean(found.starts[seed] for seed in started) if started else None
+    yield _reached("Noisy Student, 25 % of the labels: at least its start", [noisy[seed] for seed in started], bar)
+    random = found.of("dino", "linear probe of random features")
+    bar = mean(random) + 10 if random else None
+    yield _reached("DINO, linear probe: at least that of random features + 10", found.of("dino", "linear probe"), bar)
     for arm, name in (("clip", "CLIP"), ("align", "ALIGN"), ("siglip", "SigLIP"), ("coca", "CoCa")):
-        if answers := found.of(arm, "zero-shot"):
-            yield _reached(f"{name}, zero-shot: at least 5 times chance", answers, 500 / found.classes)
+        bar = 500 / found.classes if found.classes else None
+        yield _reached(f"{name}, zero-shot: at least 5 times chance", found.of(arm, "zero-shot"), bar)
+    asked = "CoCa, captions{}: share a word with their pictures' texts oftener than shuffled ones, p < .01"
     for seed, said in found.captions.items():
         own, shuffled, p = said["share_a_content_word"], said["shuffled"], said["p"]
-        asked = f"CoCa, captions, seed {seed}: share a word with their pictures' texts oftener than shuffled ones, p < .01"
-        yield Level(asked, f"{own:.3f}, shuffled {shuffled:.3f}, p = {p:.4f}", own > shuffled and p < 0.01, 1)
+        words = f"{own:.3f}, shuffled {shuffled:.3f}, p = {p:.4f}"
+        yield Level(asked.format(f", seed {seed}"), words, own > shuffled and p < 0.01, 1)
+    if not found.captions:
+        yield Level(asked.format(""), NOT_MEASURED, met=False, n=0)
 
 
-def _reached(asked: str, values: list[float], bar: float) -> Level:
+def _reached(asked: str, values: list[float], bar: float | None) -> Level:
+    if not values or bar is None:
+        return Level(asked, NOT_MEASURED, met=False, n=0)
     return Level(asked, f"{mean(values):.1f}, level {bar:.1f}", mean(values) >= bar, len(values))
 
 
@@ -139,7 +149,7 @@ def main(path: Path) -> None:
         print(f"| {row['arm']} | {row['model']} | {row['mean']:.1f} | {spread} | {row['n']} |")
     print("\n| level | found | n | met |\n|---|---|--:|---|")
     for one in levels(found):
-        print(f"| {one.level} | {one.found} | {one.n} | {'yes' if one.met else 'NO'} |")
+        print(f"| {one.level} | {one.found} | {one.n} | {'yes' if one.met else 'NO' if one.n else '–'} |")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ test pictures. Under {CLAIM} seeds nothing is claimed.
   nothing to leak. WARN at least where an arm reads words that no audit looked at: pairs of picture and text, words beside the
   student, the teachers of the ground study.
 - *Seconds*: of a run, its own teacher included; what a cache held already took none. *Teacher's*: of all that taught the student,
-  the other runs that it learnt from included.
+  the other runs that it learnt from included, and image tokens that a cache held with the seconds that they once took.
 - *Setting*: where the teacher's image encoder comes from. *paper*: the student's architecture, trained on the same rows;
   *pretrained*: ImageNet weights; *none*: no teacher, or an earlier training of the student.
 - {WARNING}: what must be known before comparing; an arm's budget is compared with that of the study's baseline."""
@@ -61,7 +61,7 @@ def page(found: Collected, plot: Callable[[str, str], str]) -> str:
         )
         title = f"{study}, {family}"
         heads = ("setting", "arm", "n:", "accuracy (sd):", "seconds:", "teacher's:", "marks", "commit")
-        lines += ["", f"## {title}", "", *table(heads, map(_arm, arms))]
+        lines += ["", f"## {title}", "", *_budget(arms), *table(heads, map(_arm, arms))]
         if contrasts:
             heads = ("setting", "contrast", "n:", "difference:", "95 % interval:", "p:", "Holm:", "audit", "reading")
             lines += ["", *table(heads, map(_contrast, contrasts)), "", f"Command: `{contrasts[0]['command']}`."]
@@ -97,8 +97,20 @@ def _contrast(one: Row) -> tuple[str, ...]:
     return one["setting"], one["contrast"], *numbers, one["audit"], said
 
 
+def _budget(arms: list[Row]) -> list[str]:
+    """What arms without a mark of their own were given: the first arm's whose budget differs from nothing."""
+    given = next((one["budget"] for one in arms if one["budget"] and not one["budget_differences"]), None)
+    if given is None:
+        return []
+    said = (
+        f"{given['steps']:,} steps of {given['batch_size']} pictures in {given['epochs']} epochs, {given['views']} views of a "
+        f"picture, {given['image_size']} px, {given['parameters']:,} parameters, {given['optimizer']}"
+    )
+    return [f"The budget of a student, where no mark says another: {said}.", ""]
+
+
 def _level(one: Row) -> tuple[str, ...]:
-    return one["level"], one["found"], str(one["n"]), "met" if one["met"] else "**not met**"
+    return one["level"], one["found"], str(one["n"]), "met" if one["met"] else "**not met**" if one["n"] else "–"
 
 
 def _beside(one: Row) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
-"""`picturebook cache`: what lies in the cache, and how it is emptied. All of it can be made again."""
+"""What lies in the cache, by which names, and how `picturebook cache` empties it. All of it can be made again."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,16 @@ def clean_cache(cache: Path, *, kinds: Sequence[str] = (), older_than: float = 0
 def describe(kind: str) -> str:
     """What a kind of entry holds."""
     return _KINDS[kind]
+
+
+def cache_key(fields: Mapping[str, str]) -> str:
+    """A folder name for a fingerprint."""
+    return short_hash("\n".join(f"{name}={value}" for name, value in sorted(fields.items())))
+
+
+def short_hash(text: str) -> str:
+    """24 hexadecimal digits that stand for a text."""
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def _paths(cache: Path) -> Iterator[tuple[str, Path]]:

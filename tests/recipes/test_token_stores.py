@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from picturebook.config import run_recipe
 from picturebook.errors import DataError
 from picturebook.recipes.tokens import encode_pictures
 from picturebook.runs import RunFolder
 from picturebook.stores.packed import PackedArray
 from picturebook.types import Progress, Silence
+from picturebook.writing import read_json
 from toy_runs import Listening, make_stages
 
 Make = Callable[..., Any]
@@ -116,3 +118,18 @@ def test_tokens_are_made_once_whatever_is_known_of_the_labels(encode: Make) -> N
     fewer = encode("few", reporter=again, data={"supervision": {"labelled_share": 0.5}})()
     assert again.encoded == 0
     assert fewer.folder == first.folder
+
+
+def test_what_a_cache_held_is_said_with_the_seconds_that_it_took(
+    recipe_options: Make, finished_run: Make, tmp_path: Path
+) -> None:
+    teacher = {"image_encoder": str(finished_run("supervised").path)}
+    cache = str(tmp_path / "cache")
+    runs = [run_recipe(recipe_options("distil", tmp_path / name, teacher=teacher, cache=cache)) for name in ("first", "second")]
+    first, second = (read_json(run.provenance) for run in runs)
+    assert (first["cached_seconds"], second["cached_seconds"]) == ({}, {"tokens": first["seconds"]["tokens"]})
+    assert "tokens" not in second["seconds"]
+    for store in (tmp_path / "cache" / "tokens").glob("*/cost.json"):
+        store.write_text("{")
+    third = run_recipe(recipe_options("distil", tmp_path / "third", teacher=teacher, cache=cache))
+    assert read_json(third.provenance)["cached_seconds"] == {}

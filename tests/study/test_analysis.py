@@ -196,6 +196,8 @@ def test_a_teachers_run_is_a_cost_of_the_student(tmp_path: Path) -> None:
         Pretending().finish(cell)
     gathered = gather(ours, {})
     assert gathered["b"].row.teacher_seconds == 2.0 + 12.0
+    write_json(ours.cell("b", 0).run.provenance, {"cached_seconds": {"tokens": 8.0}})
+    assert gather(ours, {})["b"].row.teacher_seconds == 2.0 + 12.0 + 8.0 / 2
     assert gathered["b"].row.stages == {"decode": 1.0, "targets": 2.0, "student": 10.0, "evaluate": 1.0}
 
 

@@ -107,7 +107,8 @@ def test_trials_are_remembered_too(tmp_path: Path) -> None:
 
 
 def test_a_record_says_what_the_run_folder_says(tmp_path: Path) -> None:
-    cell = plan(study(tmp_path, arms=TAUGHT)).cell("supervised", 1)
+    arms = {"coca": {"recipe": "coca", "text": {"source": "column", "column": "text"}, "pretrain.epochs": 3}}
+    cell = plan(study(tmp_path, arms=arms)).cell("coca", 1)
     Pretending(accuracy).finish(cell)
     write_json(cell.run.audit, {"verdict": "WARN", "reasons": ["why"], "evidence": {"kind": "label_blind"}, "probes": [1]})
     live, answers = read_record(cell), read_answers(cell)
@@ -116,7 +117,8 @@ def test_a_record_says_what_the_run_folder_says(tmp_path: Path) -> None:
     kept = read_record(cell)
     assert (kept.commit, live.commit) == ("abc", "unknown")
     assert kept.audit == {"verdict": "WARN", "reasons": ["why"], "evidence": {"kind": "label_blind"}}
-    for name in ("steps", "parameters", "seconds", "models", "validations"):
+    assert (kept.steps, kept.pretraining_steps) == (20, 21)
+    for name in ("steps", "pretraining_steps", "parameters", "seconds", "models", "validations"):
         assert getattr(kept, name) == getattr(live, name)
     again = read_answers(cell)
     assert again.same_pictures(answers)
@@ -139,7 +141,7 @@ def test_test_pictures_are_kept_once_and_long_numbers_not_at_all(tmp_path: Path)
         write_json(cell.run.results, results)
         keep_record(cell, "abc")
     assert len(list((tmp_path / "kept" / "pictures").iterdir())) == 1
-    assert set(read_record(ours.cells()[0]).models["student"]["test"]) == {"accuracy", "nll", "ece", "interval"}
+    assert set(read_record(ours.cells()[0]).models["student"]["test"]) == {"accuracy", "low", "high", "nll", "ece", "interval"}
 
 
 def test_a_record_of_other_settings_is_refused(tmp_path: Path) -> None:

@@ -62,11 +62,13 @@ class Pretending:
     def finish(self, cell: Cell) -> None:
         accuracy = self.accuracy(cell)
         cell.run.start(resume=True, resolved=dump_options(cell.options))
+        if hasattr(cell.options, "pretrain"):
+            cell.run.log({"stage": "pretrain", "step": 7 * cell.options.pretrain.epochs, "epoch": 1.0})
         cell.run.log({"stage": "student", "step": 10, "epoch": 0.5, "val_accuracy": accuracy / 2})
         cell.run.log({"stage": "student", "step": 10 * cell.options.train.epochs, "epoch": 1.0, "val_accuracy": accuracy})
         write_json(cell.run.classes, list(CLASSES))
         cell.run.predictions.write_bytes(npz(self.predictions(cell, accuracy)))
-        numbers = {"accuracy": accuracy, "nll": 1.0, "ece": 0.1}
+        numbers = {"accuracy": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02, "nll": 1.0, "ece": 0.1}
         models = {"student": {"val": numbers, "test": numbers}}
         seconds = {"decode": 1.0, "targets": 2.0, "student": 10.0, "evaluate": 1.0}
         write_json(cell.run.results, {"recipe": cell.options.recipe, "models": models, "seconds": seconds, "parameters": 1000})

@@ -7,7 +7,7 @@ from typing import Any
 from picturebook.locking import LOCK
 from picturebook.runs import RunFolder
 
-_TIMES = ("seconds", "images_per_second", "commit", "out", "cache", "teacher_seconds", "stages")
+_TIMES = ("seconds", "cached_seconds", "images_per_second", "commit", "out", "cache", "teacher_seconds", "stages")
 
 
 def differences(place: Path, reference: Path) -> list[str]:

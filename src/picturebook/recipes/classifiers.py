@@ -5,13 +5,14 @@ from pathlib import Path
 
 from pydantic import Field
 
+from picturebook.caching import short_hash
 from picturebook.errors import OptionError
 from picturebook.evaluate import Model
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.models.zero_shot import ZeroShotClassifier, load_zero_shot
 from picturebook.recipes.encoders import TRAIN, load_classifier, load_zero_shot_classifier, teacher_logits, train_encoder
 from picturebook.recipes.head_teacher import HeadTeacherOptions
-from picturebook.recipes.stages import Stages, short_hash
+from picturebook.recipes.stages import Stages
 from picturebook.runs import RunFolder
 from picturebook.teachers import ClassifierTeacher, MeanTeacher, Teacher
 

@@ -112,4 +112,5 @@ def _provenance(stages: Stages, student: ImageEncoder) -> dict[str, Any]:
             {"level": f.level, "kind": f.kind, "count": f.count, "names": f.names[:20]} for f in stages.pictures.findings
         ],
         "seconds": stages.seconds,
+        "cached_seconds": stages.cached_seconds,
     }

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from picturebook.caching import short_hash
 from picturebook.data.findings import quantity
 from picturebook.data.paired_texts import PairedTexts, distinct_sentences
 from picturebook.data.texts import TextOptions, check_texts, own_texts, refuse_unread_synonyms
@@ -18,7 +19,7 @@ from picturebook.models.zero_shot import ZeroShotClassifier
 from picturebook.options import Options
 from picturebook.recipes.options import RecipeOptions, refuse_mixed
 from picturebook.recipes.probing import ProbeOptions
-from picturebook.recipes.stages import Stages, short_hash
+from picturebook.recipes.stages import Stages
 from picturebook.types import UNLABELLED, Batch
 
 ZERO_SHOT = "zero-shot"

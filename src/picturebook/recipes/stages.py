@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from picturebook.caching import cache_key, short_hash
 from picturebook.data.findings import sentence
 from picturebook.data.loaders import BatchMaker, TrainingBatches, ViewMaker
 from picturebook.data.pictures import Pictures, load_pictures
@@ -58,6 +59,8 @@ class Stages:
         """Whether each process has a part of what is trained, and not the whole."""
         self._seconds_file = folder.stages / "seconds.json"
         self.seconds: dict[str, float] = _earlier_seconds(self._seconds_file)
+        self.cached_seconds: dict[str, float] = {}
+        """By stage, what it took another run to make what this one found in the cache."""
         self.fingerprints: dict[str, str] = {}
         self.words: dict[str, dict[str, int]] = {}
         with accelerator.main_process_first(), self.timed("decode"), reporter.stage("decoding pictures") as progress:
@@ -76,6 +79,7 @@ class Stages:
         """The same parts, working in another folder."""
         other = copy(self)
         other.folder, other._seconds_file, other.seconds = folder, folder.stages / "seconds.json", {}
+        other.cached_seconds = {}
         return other
 
     @property
@@ -288,13 +292,3 @@ def _earlier_seconds(file: Path) -> dict[str, float]:
         return {str(stage): float(seconds) for stage, seconds in read_json(file).items()}
     except (RunError, AttributeError, TypeError, ValueError):
         return {}
-
-
-def cache_key(fields: Mapping[str, str]) -> str:
-    """A folder name for a fingerprint."""
-    return short_hash("\n".join(f"{name}={value}" for name, value in sorted(fields.items())))
-
-
-def short_hash(text: str) -> str:
-    """24 hexadecimal digits that stand for a text."""
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

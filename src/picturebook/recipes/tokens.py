@@ -7,16 +7,21 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from picturebook.caching import cache_key, short_hash
 from picturebook.engine import written_together
-from picturebook.errors import DataError, OptionError
+from picturebook.errors import DataError, OptionError, RunError
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.objectives.soft_targets import SupervisedOptions
 from picturebook.options import Options
 from picturebook.recipes.encoders import TRAIN, teacher_encoder
 from picturebook.recipes.shared_stores import lacking
-from picturebook.recipes.stages import Stages, cache_key, short_hash
+from picturebook.recipes.stages import Stages
 from picturebook.stores.packed import PackedArray, PackedWriter, is_stored
 from picturebook.types import Progress
+from picturebook.writing import read_json, write_json
+
+_COST = "cost.json"
+"""Beside a store's arrays: the seconds that it took."""
 
 
 class EncoderOptions(Options):
@@ -73,7 +78,20 @@ def store_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions)
         if wanted:
             with stages.timed("tokens"), stages.reporter.stage("encoding pictures") as progress:
                 _fill(stages, encoder, folder, identity, num_views, progress)
+            if stages.accelerator.is_main_process:
+                write_json(folder / _COST, {"seconds": stages.seconds["tokens"]})
+    spared = _cost(folder) - stages.seconds.get("tokens", 0.0)
+    if spared > 0:
+        stages.cached_seconds["tokens"] = spared
     return PackedArray.open(folder, identity)
+
+
+def _cost(folder: Path) -> float:
+    """Seconds that a store took whoever made it; 0 where that is not known."""
+    try:
+        return float(read_json(folder / _COST)["seconds"])
+    except (RunError, KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def _fill(

@@ -6,12 +6,13 @@ from typing import Literal
 
 import numpy as np
 
+from picturebook.caching import short_hash
 from picturebook.data.findings import quantity
 from picturebook.data.text_table import TextTable
 from picturebook.data.texts import TextOptions, class_texts, naming, own_texts
 from picturebook.models.heads import HeadOptions
 from picturebook.models.text_encoders import TextEncoder, load_text_encoder, whiten_queries
-from picturebook.recipes.stages import Stages, short_hash
+from picturebook.recipes.stages import Stages
 from picturebook.stores.texts import encode_queries
 from picturebook.types import Queries
 

@@ -7,7 +7,7 @@ from typing import Any
 from picturebook.study.cells import Cell, Plan
 from picturebook.study.records import STUDENT, read_record
 
-_NOBODYS = ("decode", "evaluate")
+_NOBODYS = ("decode", "evaluate", "probe", "caption")
 """Stages that are neither the student's nor the teacher's."""
 
 
@@ -17,6 +17,8 @@ class Budget:
 
     steps: int
     """Optimiser steps of the student."""
+    pretraining_steps: int
+    """Optimiser steps of its network before."""
     batch_size: int
     epochs: int
     views: int
@@ -45,6 +47,7 @@ def student_budget(cell: Cell, plan: Plan) -> Budget:
     options, record = cell.options, read_record(cell)
     return Budget(
         steps=record.steps,
+        pretraining_steps=record.pretraining_steps,
         batch_size=options.train.batch_size,
         epochs=options.train.epochs,
         views=options.train.distinct_views,
@@ -66,9 +69,14 @@ def num_trials(arm: str, plan: Plan) -> int:
 
 
 def teacher_seconds(cell: Cell, plan: Plan) -> float:
-    """Seconds that went into what the student learnt from: the run's own other stages, and all of the runs that it names."""
+    """Seconds that went into what the student learnt from: the run's own other stages, and all of the runs that it names.
+
+    What a cache held counts as if each of them had made it.
+    """
     others = [teacher for teacher in plan.ordered([cell]) if teacher.folder != cell.folder]
-    return teaching_seconds(read_record(cell).seconds, [read_record(teacher).seconds for teacher in others])
+    records = [read_record(each) for each in (cell, *others)]
+    cached = sum(sum(record.cached_seconds.values()) for record in records)
+    return cached + teaching_seconds(records[0].seconds, [record.seconds for record in records[1:]])
 
 
 def teaching_seconds(own: Mapping[str, float], others: Iterable[Mapping[str, float]]) -> float:

@@ -8,7 +8,7 @@ KEEP/
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,12 @@ from picturebook.writing import json_bytes, read_json, write_atomically
 
 STUDENT = "student"
 """The stage in which every recipe trains its student, and the student's name among the models."""
+PRETRAIN = "pretrain"
+"""The stage in which some recipes teach the student's network before."""
 _PLAIN = ("commit", "steps", "parameters", "seconds", "models", "audit", "captions", "validations")
 """Fields that are written as they are."""
+_LATER: dict[str, Any] = {"pretraining_steps": 0, "cached_seconds": {}}
+"""Such fields that older records lack, and what they have instead."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,10 +38,14 @@ class Record:
     """Of picturebook when it was trained; "unknown" where nobody noted it."""
     steps: int
     """Optimiser steps of the student."""
+    pretraining_steps: int
+    """Optimiser steps of its network before."""
     parameters: int
     """Of the student."""
     seconds: dict[str, float]
     """By stage."""
+    cached_seconds: dict[str, float]
+    """By stage, what it took another run to make what this one found in the cache."""
     models: dict[str, dict[str, dict[str, Any]]]
     """Model → split → numbers, without confusion matrices and other long ones."""
     audit: dict[str, Any] | None
@@ -93,7 +101,9 @@ def read_record(cell: Cell) -> Record:
     if stored is None:
         return _of_run(cell, commit="unknown")
     said = None if stored["answered"] is None else Answered.of_plain(stored["answered"])
-    return Record(**{name: stored[name] for name in _PLAIN}, asked=_asked(cell, stored), answered=said)
+    plain = {name: stored[name] for name in _PLAIN}
+    later = {name: stored.get(name, none) for name, none in _LATER.items()}
+    return Record(**plain, **later, asked=_asked(cell, stored), answered=said)
 
 
 def keep_record(cell: Cell, commit: str) -> None:
@@ -104,7 +114,7 @@ def keep_record(cell: Cell, commit: str) -> None:
     """
     record = _of_run(cell, commit)
     stored: dict[str, Any] = {"settings": _settings(cell)} | {name: getattr(record, name) for name in _PLAIN}
-    stored |= {"asked": None, "answered": None}
+    stored |= {name: getattr(record, name) for name in _LATER} | {"asked": None, "answered": None}
     if record.asked is not None and record.answered is not None:
         content = json_bytes(record.asked.plain())
         stored |= {"asked": _digest(content), "answered": record.answered.plain()}
@@ -156,14 +166,18 @@ def _settings(cell: Cell) -> dict[str, Any]:
 def _of_run(cell: Cell, commit: str) -> Record:
     results = read_json(cell.run.results)
     audit = read_json(cell.run.audit) if cell.run.audit.is_file() else None
-    lines = [line for line in cell.run.read_metrics() if line["stage"] == STUDENT]
+    provenance = read_json(cell.run.provenance) if cell.run.provenance.is_file() else {}
+    metrics = cell.run.read_metrics()
+    lines = [line for line in metrics if line["stage"] == STUDENT]
     asked, said = answered(cell.run) or (None, None)
     models = results["models"].items()
     return Record(
         commit=commit,
-        steps=max((line["step"] for line in lines), default=0),
+        steps=_steps(metrics, STUDENT),
+        pretraining_steps=_steps(metrics, PRETRAIN),
         parameters=results["parameters"],
         seconds=results["seconds"],
+        cached_seconds=provenance.get("cached_seconds", {}),
         models={model: {split: _short(numbers) for split, numbers in splits.items()} for model, splits in models},
         audit=audit and {name: audit[name] for name in ("verdict", "reasons", "evidence") if name in audit},
         captions=results.get("captions"),
@@ -171,6 +185,10 @@ def _of_run(cell: Cell, commit: str) -> Record:
         asked=asked,
         answered=said,
     )
+
+
+def _steps(metrics: Iterable[Mapping[str, Any]], stage: str) -> int:
+    return max((line["step"] for line in metrics if line["stage"] == stage), default=0)
 
 
 def _short(numbers: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,12 +111,22 @@ def _contrasts(contrasts: Sequence[ContrastRow], margin: float) -> Table:
 
 def _budgets(arms: Sequence[ArmRow]) -> Table:
     table = Table(
-        "arm", "student steps", "batch", "epochs", "views", "px", "parameters", "trials", "teacher cost", "time by stage"
+        "arm",
+        "student steps",
+        "pretraining",
+        "batch",
+        "epochs",
+        "views",
+        "px",
+        "parameters",
+        "trials",
+        "teacher cost",
+        "time by stage",
     )
     for arm in arms:
         if not arm.budget:
             continue
-        fields = ("steps", "batch_size", "epochs", "views", "image_size", "parameters", "trials")
+        fields = ("steps", "pretraining_steps", "batch_size", "epochs", "views", "image_size", "parameters", "trials")
         stages = ", ".join(f"{name} {duration(seconds)}" for name, seconds in arm.stages.items())
         name = f"{WARNING} {arm.name}" if arm.budget_differences else arm.name
         table.add_row(name, *(f"{arm.budget[field]:,}" for field in fields), duration(arm.teacher_seconds or 0.0), stages)
