@@ -5,6 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from picturebook.audit import AuditData, audit_teacher
 from picturebook.audit.text_probe import _fit, _with_bias, class_words_in_texts, text_probe
+from picturebook.data.texts.masking import class_words, mask_words
 from picturebook.types import Queries
 
 K = 4
@@ -49,6 +50,15 @@ def test_class_words_are_found_whole_in_any_case_and_plural() -> None:
     assert any_class.tolist() == [True, False, True, True, True, False]
     own, any_class = class_words_in_texts(["a cat"], np.array([0]), words)
     assert (own.tolist(), any_class.tolist()) == ([False], [True])
+
+
+def test_of_masked_texts_just_the_words_are_looked_for_that_a_mask_takes_out() -> None:
+    names = [("planes",), ("кот",), ("person role",)]
+    sentences = ["plans", "a plane", "который", "кот", "a role", "nothing"]
+    own, any_class = class_words_in_texts(sentences, np.array([0, 0, 1, 1, 2, 2]), names, masked=True)
+    assert own.tolist() == any_class.tolist() == [False, True, False, True, True, False]
+    masked = [mask_words(text, class_words(name for of_class in names for name in of_class)) for text in sentences]
+    assert not class_words_in_texts(masked, np.zeros(6, dtype=int), names, masked=True)[1].any()
 
 
 def test_class_words_that_say_nothing_match_nothing() -> None:
@@ -103,6 +113,17 @@ def test_the_audited_sentences_stand_in_for_training_sentences_and_missing_words
     assert audit["R13b"].unit == "bits"
     none = audit_teacher(answer, audited(), kind="unknown", temperature=1.0, num_noise=50)
     assert none["R14a"].value is None
+
+
+def test_class_words_are_looked_for_in_training_and_audited_texts() -> None:
+    def answer(positions: torch.Tensor, tokens: torch.Tensor, texts: object) -> torch.Tensor:
+        return torch.zeros(len(tokens), K)
+
+    data = audited(
+        own_sentences=("a bee",) * 40, training_sentences=("nothing",) * 40, training_labels=np.zeros(40, dtype=np.int64)
+    )
+    found = audit_teacher(answer, data, kind="unknown", temperature=1.0, num_noise=50)
+    assert (found["R14b"].value, found["R14b"].note) == (0.5, "80 texts")
 
 
 def test_the_probe_is_a_logistic_regression_with_a_penalty_on_all_of_it() -> None:

@@ -41,6 +41,8 @@ BLIND = Evidence(
         ({"gap": 5.0, "gap_low": 1.5, "num": 130}, "WARN", "5.0 points over not being told (R12), 1.5 at least"),
         ({"gap": 9.4, "gap_low": 5.0, "num": 130}, "FAIL", "9.4 points"),
         ({"gap": 5.4, "num": 130}, "FAIL", "5.4 points"),
+        ({"gap": 5.4, "gap_low": 1.5, "gap_num": 400}, "WARN", "5.4 points over not being told (R12), 1.5 at least"),
+        ({"gap": 5.4, "gap_low": 1.5, "gap_num": 1000}, "FAIL", "5.4 points"),
         ({"text_bits": 0.02 * LOG2_16}, "PASS", ""),
         ({"text_bits": 0.021 * LOG2_16}, "WARN", "log2 K"),
         ({"text_bits": 0.20 * LOG2_16}, "FAIL", "log2 K"),

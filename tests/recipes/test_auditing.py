@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from picturebook.config import audit_run, run_recipe
-from picturebook.errors import OptionError, RunError
+from picturebook.errors import DataError, OptionError, RunError
 from picturebook.recipes.audit_run import control_interval
-from picturebook.recipes.auditing import _held_out
+from picturebook.recipes.auditing import _held_out, most_audited
+from picturebook.types import Silence
 from picturebook.writing import read_json
 from toy_runs import CLASSES, Listening
 
@@ -51,6 +52,10 @@ def noise_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index in range(24):
             Image.fromarray(generator.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(root / name / f"{index}.png")
     return root
+
+
+def test_so_many_are_audited_that_a_pass_can_be_reached_whatever_the_number_of_classes() -> None:
+    assert [most_audited(num) for num in (2, 35, 150, 200, 1000)] == [3000, 3000, 3000, 4000, 20_000]
 
 
 def test_a_teacher_that_is_told_the_label_is_stopped(recipe_options: Make, noise_data: Path, tmp_path: Path) -> None:
@@ -94,6 +99,19 @@ def test_words_that_say_nothing_are_found_to_say_nothing(
     told = {probe["id"]: probe["value"] for probe in read_json(run.audit)["probes"]}
     assert told["R13a"] < 0.75
     assert told["R7b"] is not None
+
+
+def test_other_pictures_than_the_runs_are_no_ground_for_an_audit(
+    recipe_options: Make, toy_data: Path, frozen_encoder: str, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(toy_data, data)
+    teacher = {"folds": 2, "image_encoder": frozen_encoder}
+    run = run_recipe(recipe_options("own", tmp_path / "run", teacher=teacher, data={"root": str(data)}))
+    audit_run(run.path, reporter=Silence())
+    next(data.rglob("*.png")).unlink()
+    with pytest.raises(DataError, match=r"are not those that .*run was trained on"):
+        audit_run(run.path, reporter=Silence())
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -105,7 +105,8 @@ def test_certainty_is_shown_before_and_after_each_runs_temperature(tmp_path: Pat
 
 def test_audits_and_pages_are_named(tmp_path: Path) -> None:
     ours = finished(tmp_path)
-    write_json(ours.cell("b", 0).run.audit, {"verdict": "WARN", "reasons": ["too few pictures"]})
+    write_json(ours.cell("b", 0).run.audit, {"verdict": "PASS", "reasons": ["the words do not tell"]})
+    write_json(ours.cell("b", 1).run.audit, {"verdict": "WARN", "reasons": ["too few pictures"]})
     (ours.cell("b", 1).folder / "report.html").write_text("a page")
     found = details(ours)
     assert [(audit.name, audit.verdict, audit.reasons) for audit in found.audits] == [("b", "WARN", ("too few pictures",))]

@@ -40,7 +40,7 @@ class AuditData:
     own: Queries | None = None
     """Each picture's own words, as the head was asked with them. Needed for label_blind words."""
     own_sentences: tuple[str, ...] | None = None
-    """The same as sentences, for R14 where the training sentences are not given."""
+    """The same as sentences, for R14."""
     class_texts: Queries | None = None
     """The text t_k of each class, in class order. None: the words of another picture of class k stand for it."""
     empty_text: Queries | None = None

@@ -108,7 +108,7 @@ def gap_probe(inquiry: Inquiry, matched: Float[Tensor, "n classes"], swept: Swee
     told = says(matched, inquiry.data.labels)[swept.rows]
     untold = max([swept.decoded, *(right[swept.rows] for right in nulls)], key=lambda right: float(right.mean()))
     gap = inquiry.mean(100 * (told.astype(float) - untold.astype(float)), swept.rows)
-    note = "R2 − the better of: the class whose text is surest, the null text"
+    note = f"R2 − the better of: the class whose text is surest, the null text; {len(swept.rows)} pictures"
     return probe("R12", "privilege gap", gap, unit="points", expectation="0", note=note)
 
 
@@ -140,11 +140,13 @@ def class_word_probes(inquiry: Inquiry) -> list[Probe]:
     of = "training texts"
     if sentences is None or labels is None:
         sentences, labels, of = data.own_sentences, data.labels, "audited texts"
+    elif data.own_sentences is not None:
+        sentences, labels, of = (*sentences, *data.own_sentences), np.concatenate([labels, data.labels]), "texts"
     if not inquiry.reads_own_words or not sentences:
         note = "needs the words as sentences" if inquiry.reads_own_words else "no words of the picture's own"
         return [probe(f"R14{letter}", name, None, note=note) for letter, name in zip("ab", names, strict=True)]
     words = data.class_words or tuple((name,) for name in data.classes)
-    shares = class_words_in_texts(sentences, labels, words)
+    shares = class_words_in_texts(sentences, labels, words, masked=data.claims_masked)
     expected = "0: masked" if data.claims_masked else "report"
     return [
         probe(f"R14{letter}", name, share_interval(share) or float(share.mean()), expectation=expected, note=f"{len(share)} {of}")

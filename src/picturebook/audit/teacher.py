@@ -181,6 +181,7 @@ def _ask(inquiry: Inquiry, num_noise: int) -> tuple[list[Probe], Evidence]:
         text_bits=text_bits,
         gap=None if gap is None else gap.value,
         gap_low=None if gap is None else gap.low,
+        gap_num=None if swept is None else len(swept.rows),
         label_blindness=data.label_blindness,
         targets_out_of_fold=data.targets_out_of_fold,
         calibrated=data.calibrated,

@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 from torch.nn import functional
 
+from picturebook.data.texts.masking import class_words, mentions
+
 _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 _MAX_ROWS = 20_000
 """Training texts that the classifier learns from."""
@@ -72,15 +74,21 @@ def _fit(inputs: Tensor, targets: Tensor, num_classes: int, penalty: float) -> T
 
 
 def class_words_in_texts(
-    sentences: Sequence[str], labels: Int64[np.ndarray, " n"], class_words: Sequence[Sequence[str]]
+    sentences: Sequence[str], labels: Int64[np.ndarray, " n"], names: Sequence[Sequence[str]], *, masked: bool = False
 ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Which texts hold a word of their own class, and which of any class.
+    """Which texts hold a name of their own class, and which of any class.
 
-    Case, underscores and hyphens do not count, and a plural's s is allowed. Words of ASCII letters match whole words; others
-    match anywhere, since not every script has blanks.
+    Case, underscores and hyphens do not count, and a plural's s is allowed. Names of ASCII letters match whole words; others
+    match anywhere, since not every script has blanks. Where class words are said to be `masked`, each word of a name counts that
+    the mask takes out (data/texts/masking.py), and no other.
     """
-    patterns = [_pattern(words) for words in class_words]
-    union = _pattern([word for words in class_words for word in words])
+    if masked:
+        words = [class_words(of_class) for of_class in names]
+        known = frozenset[str]().union(*words)
+        own = [mentions(sentence, words[label]) for sentence, label in zip(sentences, labels.tolist(), strict=True)]
+        return np.array(own, dtype=bool), np.array([mentions(sentence, known) for sentence in sentences], dtype=bool)
+    patterns = [_pattern(of_class) for of_class in names]
+    union = _pattern([name for of_class in names for name in of_class])
     plain = [_plain(sentence) for sentence in sentences]
     own = [patterns[label].search(sentence) is not None for sentence, label in zip(plain, labels.tolist(), strict=True)]
     return np.array(own, dtype=bool), np.array([union.search(sentence) is not None for sentence in plain], dtype=bool)

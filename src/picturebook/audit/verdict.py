@@ -54,6 +54,8 @@ class Evidence:
     controls: Mapping[str, Interval] = field(default_factory=dict)
     gap_low: float | None = None
     """Lower end of the gap's 95 % interval, in points; None where nothing was drawn."""
+    gap_num: int | None = None
+    """Pictures that the gap was measured on; None: all audited ones."""
 
     @property
     def text_share(self) -> float:
@@ -63,7 +65,8 @@ class Evidence:
     @property
     def gap_is_sure(self) -> bool:
         """Whether the gap may decide: of few pictures, only where its whole interval lies at the limit or past it."""
-        return self.num >= self.num_needed or self.gap_low is None or self.gap_low >= FAIL_GAP
+        measured = self.num if self.gap_num is None else self.gap_num
+        return measured >= self.num_needed or self.gap_low is None or self.gap_low >= FAIL_GAP
 
     @property
     def num_needed(self) -> int:

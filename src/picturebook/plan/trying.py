@@ -19,7 +19,7 @@ from picturebook.plan import growing
 from picturebook.plan.costs import Plan, StageCost
 from picturebook.plan.growing import Growth, Held
 from picturebook.plan.watching import Trial, watched
-from picturebook.recipes.auditing import MAX_AUDITED
+from picturebook.recipes.auditing import most_audited
 from picturebook.recipes.captioning import CaptionOptions
 from picturebook.recipes.head_teacher import HeadTeacherOptions
 from picturebook.recipes.options import RecipeOptions, refuse_unmeasured
@@ -232,7 +232,7 @@ class _SmallStages(Stages):
         folds = teacher.folds if isinstance(teacher, HeadTeacherOptions) else 0
         if stage == "audit":  # half of the folds, or validation pictures
             split, share = ("train", (folds + 1) // 2 / folds) if folds else ("val", 1.0)
-            return self._bounded(MAX_AUDITED, split, share)
+            return self._bounded(most_audited(len(self.pictures.classes)), split, share)
         if stage == "caption":
             options = dict(self._whole)["captions"]
             assert isinstance(options, CaptionOptions)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from picturebook.audit import Audit
 from picturebook.audit.text_probe import text_probe
-from picturebook.errors import RunError
+from picturebook.errors import DataError, RunError
 from picturebook.models.heads import HeadOptions
 from picturebook.models.saved_teacher import SavedTeacher, build_experts, load_teacher
 from picturebook.recipes.auditing import Claims, audit, fold_numbers_of
@@ -23,6 +23,7 @@ from picturebook.recipes.words import Words
 from picturebook.runs import RunFolder
 from picturebook.statistics import Interval, bootstrap_interval
 from picturebook.teachers import FoldTable
+from picturebook.writing import read_json
 
 
 def audit_finished(stages: Stages, options: HeadTeacherOptions, words: Words, claims: Claims) -> Audit:
@@ -30,8 +31,9 @@ def audit_finished(stages: Stages, options: HeadTeacherOptions, words: Words, cl
 
     Raises:
         ModelError: the run keeps no teacher with a head.
-        DataError: no labelled picture is held out from the heads.
+        DataError: no labelled picture is held out from the heads, or the data are not those of the run.
     """
+    _refuse_other_data(stages)
     encoder, head, saved = load_teacher(stages.folder.teacher)
     encoder, head = encoder.to(stages.device), head.to(stages.device)
     rows = stages.labelled_rows
@@ -48,6 +50,16 @@ def audit_finished(stages: Stages, options: HeadTeacherOptions, words: Words, cl
             return found
 
         return audit(stages, trained, parts, words, claims, references=references)
+
+
+def _refuse_other_data(stages: Stages) -> None:
+    """Folds are dealt anew by the data: of other data, heads would be asked about pictures that taught them."""
+    known = read_json(stages.folder.provenance)["fingerprints"].get("data")
+    if known != stages.fingerprints["data"]:
+        raise DataError(
+            f"The pictures in {stages.options.data.root} are not those that {stages.folder.path} was trained on, so which of "
+            "them taught its heads is not known. Bring them back as they were, or train again."
+        )
 
 
 def control_interval(full: RunFolder, control: RunFolder, *, kind: str) -> Interval:

@@ -11,7 +11,6 @@ from torch import Tensor
 from picturebook.audit import Audit, AuditData, Kind, audit_teacher, headline, num_for_a_pass
 from picturebook.data.counter import counter_uniforms
 from picturebook.data.loaders import evaluation_batches
-from picturebook.data.texts.masking import class_words
 from picturebook.errors import DataError, OptionError
 from picturebook.evaluate import groups_of
 from picturebook.recipes.head_teacher import HeadParts, TrainedHead
@@ -21,8 +20,7 @@ from picturebook.statistics import Interval
 from picturebook.types import UNLABELLED, Batch, Queries
 from picturebook.writing import write_json
 
-MAX_AUDITED = 3000
-"""Pictures that are audited: three times what a PASS needs at least; the rest would move no verdict."""
+_MAX_AUDITED = 3000
 _MAX_TRAINING_TEXTS = 5000
 _STREAM = 307
 """Keeps the choice of audited pictures apart from other draws."""
@@ -130,7 +128,12 @@ def audited_rows(stages: Stages, folds: Int64[np.ndarray, " labelled"]) -> Int64
         )
     ids = pictures.ids[rows]
     draws = counter_uniforms(stages.options.seed, ids, np.zeros_like(ids), 1, stream=_STREAM)[:, 0]
-    return np.sort(rows[np.argsort(draws, kind="stable")[:MAX_AUDITED]])
+    return np.sort(rows[np.argsort(draws, kind="stable")[: most_audited(len(pictures.classes))]])
+
+
+def most_audited(num_classes: int) -> int:
+    """Pictures that are audited: three times what a PASS needs at least, or what it needs; more would move no verdict."""
+    return max(_MAX_AUDITED, num_for_a_pass(num_classes))
 
 
 def _held_out(
@@ -197,20 +200,13 @@ def _data(
         training_texts=_texts(stages, parts, training) if own else None,
         training_labels=pictures.labels[training] if own else None,
         training_sentences=_sentences(words, training) if own else None,
-        class_words=_class_words(words, masked=claims.masked),
+        class_words=words.class_names,
         claims_masked=claims.masked,
         label_blindness="disproved" if words.goes_by_labels else "declared",
         targets_out_of_fold=out_of_fold,
         calibrated=claims.calibrated,
         controls=claims.controls,
     )
-
-
-def _class_words(words: Words, *, masked: bool) -> tuple[tuple[str, ...], ...] | None:
-    """What R14 looks for: names and synonyms as they are, and where they are said to be masked each of their words."""
-    if words.class_names is None or not masked:
-        return words.class_names
-    return tuple(tuple(sorted(class_words(names))) for names in words.class_names)
 
 
 def fold_numbers_of(stages: Stages, trained: TrainedHead) -> Int64[np.ndarray, " labelled"]:

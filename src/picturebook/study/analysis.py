@@ -27,6 +27,8 @@ class Arm:
     cells: Mapping[int, Cell]
     answers: Mapping[int, Answers]
     row: ArmRow
+    reasons: tuple[str, ...] = ()
+    """Of the row's audit."""
 
 
 def gather(plan: Plan, failed: Mapping[Path, str]) -> dict[str, Arm]:
@@ -41,17 +43,24 @@ def gather(plan: Plan, failed: Mapping[Path, str]) -> dict[str, Arm]:
 
 
 def _with_controls(arms: Mapping[str, Arm], plan: Plan) -> dict[str, Arm]:
-    """The arms with their teachers judged again where the study has controls of their targets (S1, S2)."""
+    """The arms with their teachers judged again where the study has controls of their targets (S1, S2).
+
+    A control's teacher is that of the arm that it controls, and so is its verdict.
+    """
     cells = {name: plan.cell(name, plan.options.seeds[0]) for name in arms}
-    judged: dict[str, Arm] = {}
+    judged = dict(arms)
     for name, arm in arms.items():
-        rows = {short: _contrast(arm, arms[other], margin=1.0) for short, other in control_arms(name, cells).items()}
+        controls = control_arms(name, cells)
+        rows = {short: _contrast(arm, arms[other], margin=1.0) for short, other in controls.items()}
         measured = {
             short: Interval(row.mean / 100, row.low / 100, row.high / 100)
             for short, row in rows.items()
-            if row.mean is not None and row.low is not None and row.high is not None
+            if row.seeds_interval is not None and row.mean is not None and row.low is not None and row.high is not None
         }
-        judged[name] = replace(arm, row=replace(arm.row, audit=settled(arm.cells, measured))) if measured else arm
+        if measured and (found := settled(arm.cells, measured)) is not None:
+            for each in (name, *controls.values()):
+                row = replace(judged[each].row, audit=found[0])
+                judged[each] = replace(judged[each], row=row, reasons=found[1])
     return judged
 
 
@@ -87,6 +96,7 @@ def _arm(plan: Plan, name: str, failed: Mapping[Path, str]) -> Arm:
     lost = tuple((seed, why) for seed, cell in planned.items() if (why := failed.get(cell.folder, NOT_RUN)) != NOT_RUN)
     cells = {seed: cell for seed, cell in planned.items() if cell.folder not in failed}
     answers = {seed: read_answers(cell) for seed, cell in cells.items()}
+    audit, reasons = settled(cells, {}) or (None, ())
     if not answers:
         return Arm(name, cells, answers, ArmRow(name, (), failed=lost))
     accuracies = [each.accuracy for each in answers.values()]
@@ -103,10 +113,10 @@ def _arm(plan: Plan, name: str, failed: Mapping[Path, str]) -> Arm:
         seconds=mean(sum(each.seconds.values()) for each in answers.values()),
         stages=_mean_stages(answers.values()),
         teacher_seconds=mean(teacher_seconds(cell, plan) for cell in cells.values()),
-        audit=worst_verdict([each.audit for each in answers.values()]),
+        audit=audit,
         failed=lost,
     )
-    return Arm(name, cells, answers, row)
+    return Arm(name, cells, answers, row, reasons)
 
 
 def _mean_stages(answers: Iterable[Answers]) -> dict[str, float]:

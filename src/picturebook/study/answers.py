@@ -29,10 +29,6 @@ class Answers:
     """[epoch, accuracy in [0, 1]] on validation pictures."""
     teachers: dict[str, tuple[float, float]]
     """Each teacher's accuracy, and how often the student's likeliest class is its, in points, 0 to 100."""
-    audit: str | None
-    """The teacher's verdict, where there was an audit."""
-    reasons: tuple[str, ...]
-    """Of that verdict."""
     commit: str
     """Of picturebook, when it was trained."""
 
@@ -60,7 +56,7 @@ def read_answers(cell: Cell) -> Answers:
         RunError: its predictions are missing or broken, or there were no labelled test pictures.
     """
     record = read_record(cell)
-    asked, answered, audit = record.asked, record.answered, record.audit or {}
+    asked, answered = record.asked, record.answered
     if asked is None or answered is None or "test" not in record.models[STUDENT]:
         raise RunError(f"{cell.folder} has no labelled test pictures, and arms are compared on these: raise data.split.test.")
     test = record.models[STUDENT]["test"]
@@ -72,8 +68,6 @@ def read_answers(cell: Cell) -> Answers:
         seconds=record.seconds,
         validations=record.validations,
         teachers=_teachers(record.models),
-        audit=audit.get("verdict"),
-        reasons=tuple(audit.get("reasons", ())),
         commit=record.commit,
     )
 

@@ -24,6 +24,7 @@ from picturebook.statistics import paired_bootstrap
 from picturebook.study.analysis import Arm
 from picturebook.study.answers import Answers
 from picturebook.study.cells import Plan
+from picturebook.types import LABEL_PRIVILEGED
 
 _MOST_MISTAKES = 15
 _FEWEST = 5
@@ -130,16 +131,20 @@ def _calibration(arm: Arm) -> ArmCalibration:
 
 
 def _teachers(arm: Arm) -> list[TeacherRow]:
+    """What its teachers answer; not of one that was told the label, whose accuracy may not stand beside the others."""
+    if arm.row.audit == "FAIL":
+        return []
     numbers: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for answers in arm.answers.values():
         for name, said in answers.teachers.items():
-            numbers[name].append(said)
+            if not name.endswith(LABEL_PRIVILEGED):
+                numbers[name].append(said)
     return [TeacherRow(arm.name, name, *map(mean, zip(*said, strict=True))) for name, said in numbers.items()]
 
 
 def _audit(arm: Arm) -> ArmAudit:
     assert arm.row.audit is not None
-    return ArmAudit(arm.name, arm.row.audit, next(each.reasons for each in arm.answers.values() if each.audit is not None))
+    return ArmAudit(arm.name, arm.row.audit, arm.reasons)
 
 
 def _pages(plan: Plan, arm: Arm, baseline: Arm) -> list[RunPage]:

@@ -11,6 +11,8 @@ from picturebook.study.records import read_record
 
 CONTROLS = {"S1": "class_mean", "S2": "within_class_shuffle"}
 """The audit's name of a control → `targets.control`."""
+Settled = tuple[str, tuple[str, ...]]
+"""A verdict and its reasons."""
 
 
 def control_arms(name: str, arms: Mapping[str, Cell]) -> dict[str, str]:
@@ -30,24 +32,25 @@ def control_arms(name: str, arms: Mapping[str, Cell]) -> dict[str, str]:
     return found
 
 
-def settled(cells: Mapping[int, Cell], controls: Mapping[str, Interval]) -> str | None:
-    """The worst verdict over seeds, judged again with what the controls' students showed.
+def settled(cells: Mapping[int, Cell], controls: Mapping[str, Interval]) -> Settled | None:
+    """The worst verdict over seeds and its reasons, judged again with what the controls' students showed; None without an audit.
 
     Args:
         cells: an arm's finished cells.
         controls: accuracy of the arm minus the control's, as fractions, over all seeds.
     """
-    return worst_verdict([_verdict(cell, controls) for cell in cells.values()])
+    judged = [found for cell in cells.values() if (found := _judged(cell, controls)) is not None]
+    worst = worst_verdict([verdict for verdict, _ in judged])
+    return next((found for found in judged if found[0] == worst), None)
 
 
-def _verdict(cell: Cell, controls: Mapping[str, Interval]) -> str | None:
+def _judged(cell: Cell, controls: Mapping[str, Interval]) -> Settled | None:
     kept = read_record(cell).audit
     if kept is None:
         return None
     if not controls or "evidence" not in kept:
-        return str(kept["verdict"])
-    verdict, _ = judge(Evidence(**kept["evidence"], controls=controls))
-    return verdict
+        return str(kept["verdict"]), tuple(kept.get("reasons", ()))
+    return judge(Evidence(**kept["evidence"], controls=controls))
 
 
 def _without_control(cell: Cell) -> tuple[dict[str, Any], str]:
