@@ -59,7 +59,9 @@ def label_in_two(rank: int, port: int, run: Path, labels: Path, tokens: Path) ->
 
 
 def stored(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """A store's files by name, but for the seconds that it took."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "cost.json"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,6 @@ def _arm(name: str, right: np.ndarray, groups: np.ndarray) -> Arm:
             seconds={},
             validations=[],
             teachers={},
-            audit=None,
-            reasons=(),
             commit="",
         )
         for seed, one in enumerate(right)

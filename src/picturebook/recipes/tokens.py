@@ -78,8 +78,8 @@ def store_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions)
         if wanted:
             with stages.timed("tokens"), stages.reporter.stage("encoding pictures") as progress:
                 _fill(stages, encoder, folder, identity, num_views, progress)
-            if stages.accelerator.is_main_process:
-                write_json(folder / _COST, {"seconds": stages.seconds["tokens"]})
+            if stages.accelerator.is_main_process and (took := stages.seconds.get("tokens")):
+                write_json(folder / _COST, {"seconds": took})
     spared = _cost(folder) - stages.seconds.get("tokens", 0.0)
     if spared > 0:
         stages.cached_seconds["tokens"] = spared
