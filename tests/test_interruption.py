@@ -174,7 +174,7 @@ def test_no_one_takes_it_for_a_failure() -> None:
     assert not issubclass(InterruptionError, PicturebookError)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what it drops is the subject
 def test_what_python_drops_counts_at_the_end_of_the_block() -> None:
     class Last:
         def __del__(self) -> None:

@@ -76,7 +76,7 @@ def confident(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def test_the_metrics_are_scikit_learns_where_it_has_them() -> None:
-    sklearn = pytest.importorskip("sklearn.metrics")
+    sklearn = pytest.importorskip("sklearn.metrics")  # make test installs it
     logits, labels = made()
     probs = np.stack([softmax(row) for row in logits])
     predictions = logits.argmax(axis=1)

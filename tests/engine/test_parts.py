@@ -130,7 +130,7 @@ class Process:
         def validate() -> dict[str, float]:
             return {"val_accuracy": -abs(float(objective.last.weight.detach().sum())), "val_nll": float(objective.steps)}
 
-        job = training(objective, numbers=Shared(self.rank), progress=progress, validate=validate, **settings)  # type: ignore[arg-type]
+        job = training(objective, numbers=Shared(self.rank), progress=progress, validate=validate, **settings)  # type: ignore[arg-type]  # settings of several types
         train(job, run=RunFolder(self.root / name), accelerator=self.accelerator, in_parts=in_parts)
         assert all(type(parameter) is nn.Parameter for parameter in objective.parameters())
         self.keep(name, objective.state_dict())

