@@ -166,6 +166,14 @@ def test_failed_runs_are_left_out_of_both_arms_and_counted(tmp_path: Path) -> No
     assert (arms["c"].row.n, arms["c"].row.mean, c.mean, c.reading) == (0, None, None, "not measured")
 
 
+def test_an_arm_of_fewer_seeds_is_compared_on_those_and_lacks_none(tmp_path: Path) -> None:
+    ours = finished(tmp_path, seeds=4, seeds_by_arm={"b": [1, 3]}, contrasts=["b - a", "c - a"])
+    arms = gather(ours, {})
+    b, c = contrast_rows(ours, arms)
+    assert ([seed for seed, _ in b.runs], [seed for seed, _ in c.runs]) == ([1, 3], [0, 1, 2, 3])
+    assert (arms["b"].row.n, arms["b"].row.failed, arms["b"].row.marks) == (2, (), ())
+
+
 def test_unequal_budgets_are_marked_on_the_arm_and_on_its_contrasts(tmp_path: Path) -> None:
     arms = {**ARMS, "c": {"recipe": "supervised", "train": {"epochs": 4, "optimizer": "sgd"}, "views.flip": 0.0}}
     ours = plan(study(tmp_path, arms=arms))

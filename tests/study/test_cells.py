@@ -54,6 +54,17 @@ def test_a_teacher_outside_the_study_is_run_too_when_there_is_one_seed() -> None
     ]  # fmt: skip
 
 
+def test_an_arm_may_have_fewer_seeds_and_runs_of_others_where_they_teach() -> None:
+    settings = study(arms=TAUGHT, seeds=[0, 1, 2, 3], seeds_by_arm={"supervised": [2, 1]})
+    runs = {(cell.arm, cell.seed) for cell in plan(settings).cells()}
+    assert {seed for arm, seed in runs if arm == "again"} == {0, 1, 2, 3}
+    assert {seed for arm, seed in runs if arm == "supervised"} == {1, 2, 3, 0}, "each is a student's teacher"
+    settings["arms"] = {"supervised": TAUGHT["supervised"]}
+    assert [cell.seed for cell in plan(settings).cells()] == [1, 2]
+    settings["seeds"] = [0, 1]  # as --set seeds=[0,1] does for a first look
+    assert [cell.seed for cell in plan(settings).cells()] == [1]
+
+
 def test_seeds_go_round_the_folds_and_a_teacher_has_its_students_fold() -> None:
     settings = study(arms=TAUGHT, seeds=[0, 1, 2, 3, 4])
     settings["run"]["data"]["split"] = {"folds": 3}

@@ -78,7 +78,7 @@ def test_the_documented_study_is_one() -> None:
     page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
     block = page.split("```toml\n")[1].split("```")[0]
     ours = Plan(parse_study(tomllib.loads(block), source="docs"), "docs")
-    assert len(ours.cells()) == 4 * 8
+    assert len(ours.cells()) == 3 * 8 + 3
     assert {arm: len(trials) for arm, trials in plan_trials(ours).items()} == {"distil": 6, "image_text": 6}
 
 
@@ -88,6 +88,8 @@ def test_the_documented_study_is_one() -> None:
         ({"seed": [0]}, "There is no setting 'seed'. Did you mean 'seeds'?"),
         ({"seeds": []}, "seeds: "),
         ({"seeds": [1, 1]}, "seeds: need different seeds from 0"),
+        ({"seeds_by_arm": {"agian": [0]}}, "seeds_by_arm: There is no arm 'agian'. Did you mean 'again'?"),
+        ({"seeds_by_arm": {"again": []}}, "seeds_by_arm.again: there is none"),
         ({"baseline": "superwised"}, "baseline: There is no arm 'superwised'. Did you mean 'supervised'?"),
         ({"contrasts": ["agian - supervised"]}, "contrasts: There is no arm 'agian'. Did you mean 'again'?"),
         ({"contrasts": ["again supervised"]}, "contrasts: need 'a - b', or a table with a and b, got 'again supervised'"),

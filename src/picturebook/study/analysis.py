@@ -92,7 +92,7 @@ def reading(row: ContrastRow, margin: float) -> str:
 
 
 def _arm(plan: Plan, name: str, failed: Mapping[Path, str]) -> Arm:
-    planned = {seed: plan.cell(name, seed) for seed in plan.options.seeds}
+    planned = {seed: plan.cell(name, seed) for seed in plan.options.seeds_of(name)}
     lost = tuple((seed, why) for seed, cell in planned.items() if (why := failed.get(cell.folder, NOT_RUN)) != NOT_RUN)
     cells = {seed: cell for seed, cell in planned.items() if cell.folder not in failed}
     answers = {seed: read_answers(cell) for seed, cell in cells.items()}

@@ -53,6 +53,8 @@ class StudyOptions(Options):
     gone. By default OUT/kept."""
     seeds: list[int] = Field(min_length=1)
     """One run an arm each. At least 5 for an estimate, 8 for a claim; no default, since each costs a run of every arm."""
+    seeds_by_arm: dict[str, list[int]] = Field(default_factory=dict)
+    """Arm → the seeds that it runs for, of the study's, where these are not all: an arm of which nothing is claimed costs less."""
     baseline: str | None = None
     """Arm that the others are compared with; by default the first."""
     contrasts: list[str] = Field(default_factory=list)
@@ -84,6 +86,11 @@ class StudyOptions(Options):
     def pairs(self) -> list[tuple[str, str]]:
         """The contrasts as (a, b): a's accuracy minus b's."""
         return [(first, second) for first, _, second in (contrast.partition(" - ") for contrast in self.contrasts)]
+
+    def seeds_of(self, arm: str) -> list[int]:
+        """Seeds that an arm runs for, in the study's order."""
+        own = self.seeds_by_arm.get(arm, self.seeds)
+        return [seed for seed in self.seeds if seed in own]
 
     def next_seed(self, seed: int, folds: int = 1) -> int:
         """The seed after this one, the first after the last: a run of it teaches without sharing weights or order.
@@ -124,6 +131,7 @@ def parse_study(settings: dict[str, Any], *, source: str) -> StudyOptions:
         if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name, flags=re.ASCII):
             raise OptionError(f"{source}: an arm's name is a folder's too: need letters, digits and _ . + -, got {name!r}.")
     _check_own_settings(options, source)
+    _check_seeds(options, source)
     baseline = options.baseline or next(iter(options.arms))
     known_arm(baseline, options.arms, f"{source}: baseline")
     contrasts = options.contrasts or [f"{name} - {baseline}" for name in options.arms if name != baseline]
@@ -215,6 +223,13 @@ def _check_own_settings(options: StudyOptions, source: str) -> None:
         for name, ours in (("out", "out"), ("seed", "seeds")):
             if name in settings:
                 raise OptionError(f"{source}: {place}.{name}: each cell's comes from the study's {ours}; remove it here.")
+
+
+def _check_seeds(options: StudyOptions, source: str) -> None:
+    for name, seeds in options.seeds_by_arm.items():
+        known_arm(name, options.arms, f"{source}: seeds_by_arm")
+        if not seeds:
+            raise OptionError(f"{source}: seeds_by_arm.{name}: there is none; remove the arm, or give it some of {options.seeds}.")
 
 
 def _check_contrasts(options: StudyOptions, source: str) -> None:
