@@ -124,8 +124,8 @@ class Plan:
 
     def cells(self) -> list[Cell]:
         """Every arm and seed, seed after seed so that an interrupted study has whole pairs, teachers before their students."""
-        options = self.options
-        return self.ordered(self.cell(arm, seed) for seed in options.seeds for arm in options.arms if seed in options.seeds_of(arm))
+        study = self.options
+        return self.ordered(self.cell(arm, seed) for seed in study.seeds for arm in study.arms if seed in study.seeds_of(arm))
 
     def ordered(self, cells: Iterable[Cell]) -> list[Cell]:
         """These cells and all that they need, each once, after what it needs.

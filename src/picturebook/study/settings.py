@@ -54,7 +54,7 @@ class StudyOptions(Options):
     seeds: list[int] = Field(min_length=1)
     """One run an arm each. At least 5 for an estimate, 8 for a claim; no default, since each costs a run of every arm."""
     seeds_by_arm: dict[str, list[int]] = Field(default_factory=dict)
-    """Arm → the seeds that it runs for, of the study's, where these are not all: an arm of which nothing is claimed costs less."""
+    """Arm → those of the study's seeds that it runs for, where these are not all: an arm of no claim costs less."""
     baseline: str | None = None
     """Arm that the others are compared with; by default the first."""
     contrasts: list[str] = Field(default_factory=list)
@@ -229,7 +229,7 @@ def _check_seeds(options: StudyOptions, source: str) -> None:
     for name, seeds in options.seeds_by_arm.items():
         known_arm(name, options.arms, f"{source}: seeds_by_arm")
         if not seeds:
-            raise OptionError(f"{source}: seeds_by_arm.{name}: there is none; remove the arm, or give it some of {options.seeds}.")
+            raise OptionError(f"{source}: seeds_by_arm.{name}: there is none; give it some of {options.seeds}.")
 
 
 def _check_contrasts(options: StudyOptions, source: str) -> None:
