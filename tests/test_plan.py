@@ -12,6 +12,7 @@ from picturebook.plan import Plan, StageCost, growing, plan_run, watching
 from picturebook.plan.watching import private_memory
 from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.stages import Stages
+from picturebook.recipes.tokens import HELD_OUT
 from picturebook.types import Silence
 from toy_runs import VIT, Listening, write_toy_data
 
@@ -104,6 +105,19 @@ def test_where_tokens_no_longer_hold_every_view_labelling_goes_through_the_encod
     tokens, targets = (stages[name].seconds or 0.0 for name in ("tokens", "targets"))
     assert by_stage(plan.at(pictures=66, classes=3, processes=1))["targets"].seconds == pytest.approx(2 * targets)
     assert by_stage(plan.at(pictures=99, classes=3, processes=1))["targets"].seconds == pytest.approx(3 * (targets + tokens))
+
+
+def test_held_out_tokens_are_planned_where_the_budget_has_room(tmp_path: Path, finished_run: Any) -> None:
+    run = finished_run("supervised")
+    teacher = {"image_encoder": str(run.path), "token_budget_gb": 100 * TOKENS / 1e9, "train": {"epochs": 2}}
+    options = settings(tmp_path, teacher=teacher, train={"epochs": 1, "batch_size": 8}, student=VIT)
+    plan, stages = planned(options)
+    record = stages["tokens"].disk // plan.pictures
+    assert stages[HELD_OUT].disk == 15 * record
+    room = round(100 * TOKENS / record / 48 * 33)
+    fits, past = (by_stage(plan.at(pictures=pictures, classes=3, processes=1)) for pictures in (room - 1, room + 1))
+    assert fits[HELD_OUT].disk == pytest.approx(15 / 33 * (room - 1) * record, abs=1)
+    assert past[HELD_OUT].disk == 0
 
 
 def test_past_their_budget_canvases_are_thumbnails(tmp_path: Path) -> None:

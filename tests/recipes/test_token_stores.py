@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from picturebook.config import run_recipe
+from picturebook.data.loaders import evaluation_batches
 from picturebook.errors import DataError
-from picturebook.recipes.tokens import encode_pictures
+from picturebook.recipes.tokens import HELD_OUT, encode_pictures, held_out_tokens
 from picturebook.runs import RunFolder
 from picturebook.stores.packed import PackedArray
 from picturebook.types import Progress, Silence
@@ -118,6 +120,30 @@ def test_tokens_are_made_once_whatever_is_known_of_the_labels(encode: Make) -> N
     fewer = encode("few", reporter=again, data={"supervision": {"labelled_share": 0.5}})()
     assert again.encoded == 0
     assert fewer.folder == first.folder
+
+
+def test_teachers_are_evaluated_on_tokens_that_are_stored_once(recipe_options: Make, finished_run: Make, tmp_path: Path) -> None:
+    changes = {"teacher": {"image_encoder": str(finished_run("supervised").path)}, "cache": str(tmp_path / "cache")}
+    first, second = (run_recipe(recipe_options("distil", tmp_path / name, **changes)) for name in ("first", "second"))
+    assert [HELD_OUT in read_json(run.provenance)["seconds"] for run in (first, second)] == [True, False]
+    assert read_json(first.results)["models"]["teacher"] == read_json(second.results)["models"]["teacher"]
+    options = recipe_options("distil", tmp_path / "third", **changes)
+    RunFolder(tmp_path / "third").start(resume=False, resolved="")
+    stages = make_stages(options)
+    encoder = encode_pictures(stages, options.teacher)[0]
+    held = held_out_tokens(stages, encoder, options.teacher, spent=0)
+    assert held is not None
+    rows = np.concatenate([stages.pictures.rows[split] for split in ("test", "val")])
+    (batch,) = evaluation_batches(stages.pictures, rows, image_size=options.student.image_size, device=stages.device)
+    assert batch.images is not None
+    with torch.no_grad():
+        live = encoder.tokens(batch.images).numpy()
+    np.testing.assert_allclose(held.read(batch.ids.numpy(), batch.views.numpy()), live, rtol=1e-3, atol=1e-6)
+    rest = round(options.teacher.token_budget_gb * 1e9) - held.values.nbytes
+    assert held_out_tokens(stages, encoder, options.teacher, spent=rest) is not None
+    assert held_out_tokens(stages, encoder, options.teacher, spent=rest + 1) is None
+    trained = options.teacher.model_copy(update={"image_encoder": "train"})
+    assert held_out_tokens(stages, encoder, trained, spent=0) is None
 
 
 def test_what_a_cache_held_is_said_with_the_seconds_that_it_took(

@@ -57,6 +57,16 @@ def tokens(held: Held, record_bytes: int = 1) -> Growth:
     return lambda pictures, _: pictures * held(pictures) * record_bytes
 
 
+def held_out(options: EncoderOptions, held: Held, record_bytes: int, share: float) -> Growth:
+    """Bytes of the image tokens of `share` held-out pictures for one training picture; none where the budget has no room left."""
+
+    def size(pictures: int, classes: int) -> float:
+        wanted, spent = share * pictures * record_bytes, tokens(held, record_bytes)(pictures, classes)
+        return wanted if spent + wanted <= options.token_budget_gb * 1e9 else 0.0
+
+    return size
+
+
 def labelling(held: Held, views: int, *, on_tokens: float, encoding: float) -> Growth:
     """Seconds of labelling `views` views of each picture, from stored tokens while these hold every view.
 

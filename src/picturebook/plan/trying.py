@@ -25,7 +25,7 @@ from picturebook.recipes.head_teacher import HeadTeacherOptions
 from picturebook.recipes.options import RecipeOptions, refuse_unmeasured
 from picturebook.recipes.pairs import PairsRecipe
 from picturebook.recipes.stages import Stages
-from picturebook.recipes.tokens import EncoderOptions
+from picturebook.recipes.tokens import HELD_OUT, EncoderOptions
 from picturebook.runs import RunFolder
 from picturebook.stores.packed import read_header
 from picturebook.teachers import StoredTeacher
@@ -88,6 +88,8 @@ class _SmallStages(Stages):
         self._tried: dict[str, _Tried] = {}
         self._trial, self._whole = Trial(reporter), options
         self._held: Held | None = None
+        self._record = 0
+        """Bytes of the tokens of a view."""
         self._token_views = 1.0
         """How many more views of tokens the whole run stores."""
         super().__init__(options, *arguments, reporter=self._trial, **keywords)
@@ -164,6 +166,8 @@ class _SmallStages(Stages):
         tried.memory = max(tried.memory, seen.memory)
         if stage == "tokens":
             self._note_tokens(tried)
+        if stage == HELD_OUT:
+            self._note_held_out(tried)
         elif stage in ("evaluate", "audit", "caption", "calibrate"):
             tried.times, tried.work = self._looked_at(stage)
 
@@ -212,12 +216,20 @@ class _SmallStages(Stages):
         """Take what the tokens of a view are from the store that was made just now."""
         shelves = (self.cache / "tokens", self.folder.stages / "tokens")
         (header,) = (read_header(path.parent) for shelf in shelves for path in shelf.rglob("header.json"))
-        record = math.prod(header["record"]) * np.dtype(header["dtype"]).itemsize
+        self._record = record = math.prod(header["record"]) * np.dtype(header["dtype"]).itemsize
         assert self._encoder is not None
         held = growing.held_views(self._encoder, self._whole.train.distinct_views, record)
         self._token_views = held(self.num_stored) / header["num_views"]
         self._held, tried.times, tried.shared = held, self._more["train"] * self._token_views, True
         tried.work, tried.size = growing.tokens(held), growing.tokens(held, record)
+
+    def _note_held_out(self, tried: _Tried) -> None:
+        tried.times, tried.work = self._looked_at(HELD_OUT)
+        tried.shared = True
+        assert self._encoder is not None
+        assert self._held is not None
+        share = (self._num["val"] + self._num["test"]) / self._num["train"]
+        tried.size = growing.held_out(self._encoder, self._held, self._record, share)
 
     def _labelling(self, tried: _Tried, views: int) -> Growth:
         """The work of labelling from tokens, which goes through the encoder where the tokens of all views are too many."""

@@ -26,13 +26,13 @@ from picturebook.recipes.classifiers import (
     targets_of,
     teaching_classifiers,
 )
-from picturebook.recipes.encoders import check_encoder, check_mixing, controlled, learn, teacher_logits
+from picturebook.recipes.encoders import check_encoder, check_mixing, controlled, learn
 from picturebook.recipes.head_teacher import (
     HeadParts,
     check_heads,
     check_held_out,
+    evaluated_teacher,
     label_with_heads,
-    live_teacher,
     train_heads,
 )
 from picturebook.recipes.options import refuse_mixed
@@ -128,7 +128,7 @@ def _by_head(stages: Stages, options: DistilRecipe) -> _Taught:
     trained = train_heads(stages, make, parts, options.teacher, saved=saved)
     width = encoder.token_width if options.loss.with_representation else None
     targets = label_with_heads(stages, trained, parts, representation_width=width, shared=options.targets.shared)
-    return _Taught({"teacher": teacher_logits(live_teacher(trained, parts))}, targets, width)
+    return _Taught({"teacher": evaluated_teacher(stages, trained, parts, options.teacher)}, targets, width)
 
 
 def _by_classifiers(stages: Stages, options: DistilRecipe) -> _Taught:

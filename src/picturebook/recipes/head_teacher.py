@@ -17,13 +17,14 @@ from picturebook.data.loaders import evaluation_batches
 from picturebook.data.text_table import TextTable
 from picturebook.engine import TrainOptions, first_process_values
 from picturebook.errors import DataError, OptionError
+from picturebook.evaluate import Model
 from picturebook.models.head_ensembles import Experts, FoldedHead
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.models.saved_teacher import SavedTeacher, save_teacher
 from picturebook.objectives.image_text import HeadLossOptions, ImageText
-from picturebook.recipes.encoders import TRAIN
+from picturebook.recipes.encoders import TRAIN, teacher_logits
 from picturebook.recipes.stages import Stages
-from picturebook.recipes.tokens import EncoderOptions
+from picturebook.recipes.tokens import EncoderOptions, held_out_tokens
 from picturebook.runs import RunFolder
 from picturebook.stores.packed import PackedArray
 from picturebook.teachers import FoldTable, HeadTeacher, StoredTeacher, TokenTeacher, read_tokens
@@ -175,6 +176,14 @@ def number_folds(stages: Stages, rows: np.ndarray, num: int) -> np.ndarray:
 def live_teacher(trained: TrainedHead, parts: HeadParts) -> HeadTeacher:
     """The teacher for pictures whose tokens are not stored."""
     return HeadTeacher(parts.encoder, trained.head, texts=parts.texts, folds=trained.folds)
+
+
+def evaluated_teacher(stages: Stages, trained: TrainedHead, parts: HeadParts, options: EncoderOptions) -> Model:
+    """The teacher for validation and test pictures: over stored tokens where other runs ask the same encoder, else alive."""
+    tokens = held_out_tokens(stages, parts.encoder, options, spent=parts.tokens.values.nbytes)
+    if tokens is None:
+        return teacher_logits(live_teacher(trained, parts))
+    return teacher_logits(TokenTeacher(trained.head, tokens, texts=parts.texts, folds=trained.folds))
 
 
 def label_with_heads(

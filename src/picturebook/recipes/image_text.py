@@ -17,15 +17,15 @@ from picturebook.models.saved_teacher import SavedTeacher, build_experts
 from picturebook.objectives.soft_targets import SoftTargetOptions
 from picturebook.recipes.alignment import AlignedRecipe, check_alignment
 from picturebook.recipes.auditing import Claims, audit, refuse_label_privileged
-from picturebook.recipes.encoders import check_encoder, controlled, learn, teacher_logits
+from picturebook.recipes.encoders import check_encoder, controlled, learn
 from picturebook.recipes.head_teacher import (
     HeadParts,
     HeadTeacherOptions,
     TrainedHead,
     check_heads,
     check_held_out,
+    evaluated_teacher,
     label_with_heads,
-    live_teacher,
     train_heads,
 )
 from picturebook.recipes.options import refuse_mixed
@@ -116,7 +116,7 @@ def run(stages: Stages, options: ImageTextRecipe) -> None:
     targets = label_with_heads(stages, trained, parts, representation_width=width, shared=options.targets.shared)
     given = controlled(stages, targets, options.targets, temperature=options.loss.temperature)
     student = learn(stages, given, options.loss, representation_width=width, text=options.alignment_text)
-    finish(stages, student, teachers={teacher_name: teacher_logits(live_teacher(trained, parts))})
+    finish(stages, student, teachers={teacher_name: evaluated_teacher(stages, trained, parts, options.teacher)})
 
 
 def make_teacher(stages: Stages, options: ImageTextRecipe) -> tuple[TrainedHead, HeadParts, Words]:

@@ -1,5 +1,6 @@
 """The frozen image encoder of a teacher, and its tokens of every training picture, stored once."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import torch
 from pydantic import Field
 
 from picturebook.caching import cache_key, short_hash
+from picturebook.data.loaders import evaluation_batches
+from picturebook.data.views import VIEWS_VERSION
 from picturebook.engine import written_together
 from picturebook.errors import DataError, OptionError, RunError
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
@@ -17,9 +20,12 @@ from picturebook.recipes.encoders import TRAIN, teacher_encoder
 from picturebook.recipes.shared_stores import lacking
 from picturebook.recipes.stages import Stages
 from picturebook.stores.packed import PackedArray, PackedWriter, is_stored
-from picturebook.types import Progress
+from picturebook.stores.sharing import CHUNK
+from picturebook.types import UNLABELLED, Progress
 from picturebook.writing import read_json, write_json
 
+HELD_OUT = "held-out tokens"
+"""Stage that stores what a teacher is evaluated on."""
 _COST = "cost.json"
 """Beside a store's arrays: the seconds that it took."""
 
@@ -84,6 +90,54 @@ def store_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions)
     if spared > 0:
         stages.cached_seconds["tokens"] = spared
     return PackedArray.open(folder, identity)
+
+
+def held_out_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptions, *, spent: int) -> PackedArray | None:
+    """The encoder's tokens of the labelled validation and test pictures, as these are evaluated, fp16, stored once for all runs.
+
+    Args:
+        stages: the run.
+        encoder: the teacher's.
+        options: the encoder's.
+        spent: bytes of the budget that other tokens have.
+
+    Returns:
+        None for an encoder that this run trained, which no other run asks, and where the budget has no room for them.
+    """
+    rows = np.concatenate([stages.pictures.rows[split] for split in ("val", "test")])
+    rows = rows[stages.pictures.labels[rows] != UNLABELLED]
+    record = (encoder.grid[0] * encoder.grid[1], encoder.token_width)
+    room = options.token_budget_gb * 1e9 - spent
+    if options.image_encoder == TRAIN or not 0 < 2 * record[0] * record[1] * len(rows) <= room:
+        return None
+    ids, side = stages.pictures.ids[rows], stages.options.student.image_size
+    identity = {
+        "views": f"{VIEWS_VERSION} of evaluation, side {side}",
+        "data": stages.pictures.canvas_fingerprint,
+        "encoder": weights_fingerprint(encoder),
+        "encoder size": str(encoder.image_size),
+        "rows": short_hash(np.sort(ids).tobytes().hex()),
+    }
+    folder = stages.cache / "tokens" / cache_key(identity)
+    start = partial(PackedWriter.start, folder, ids=ids, num_views=1, record=record, dtype=np.float16, fingerprint=identity)
+    with lacking(stages.accelerator, folder, partial(is_stored, folder, say=stages.reporter.say)) as wanted:
+        if wanted:
+            with stages.timed(HELD_OUT), stages.reporter.stage("encoding held-out pictures") as progress:
+                _fill_held_out(stages, encoder, start, rows, progress)
+    return PackedArray.open(folder, identity)
+
+
+def _fill_held_out(
+    stages: Stages, encoder: ImageEncoder, start: Callable[[], PackedWriter], rows: np.ndarray, progress: Progress
+) -> None:
+    side, place = stages.options.student.image_size, dict(zip(stages.pictures.ids[rows].tolist(), rows.tolist(), strict=True))
+    with written_together(stages.accelerator, start) as writer, torch.no_grad():
+        missing = np.array([place[one] for one in writer.missing()[0].tolist()], dtype=np.int64)
+        batches = evaluation_batches(stages.pictures, missing, image_size=side, device=stages.device, batch_size=CHUNK)
+        for done, batch in enumerate(batches, start=1):
+            assert batch.images is not None
+            writer.write(batch.ids.numpy(), batch.views.numpy(), encoder.tokens(batch.images).float().cpu().numpy())
+            progress(min(done * CHUNK, len(missing)), len(missing))
 
 
 def _cost(folder: Path) -> float:

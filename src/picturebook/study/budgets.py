@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from picturebook.recipes.tokens import HELD_OUT
 from picturebook.study.cells import Cell, Plan
 from picturebook.study.records import STUDENT, read_record
 
-_NOBODYS = ("decode", "evaluate", "probe", "caption")
+_NOBODYS = ("decode", "evaluate", HELD_OUT, "probe", "caption")
 """Stages that are neither the student's nor the teacher's."""
 
 
