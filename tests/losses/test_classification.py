@@ -4,7 +4,7 @@ import pytest
 import torch
 from loss_cases import LN3, SHAPES, kl, labels_for, normal, softmax
 
-from picturebook.losses import balanced_class_weights, cross_entropy, virtual_teacher_kl
+from picturebook.losses import balanced_class_weights, class_likeness, cross_entropy, virtual_teacher_kl
 from picturebook.types import UNLABELLED
 
 
@@ -17,6 +17,25 @@ def slow_cross_entropy(logits: np.ndarray, labels: np.ndarray, smoothing: float)
         for k in range(len(q)):
             total -= ((1 - smoothing) * (k == label) + smoothing / len(q)) * np.log(q[k])
     return total / len(labels)
+
+
+def slow_cross_entropy_by_likeness(logits: np.ndarray, labels: np.ndarray, smoothing: float, likeness: np.ndarray) -> float:
+    total = 0.0
+    for row, label in zip(logits, labels, strict=True):
+        if label == UNLABELLED:
+            continue
+        q = softmax(row)
+        for k in range(len(q)):
+            total -= ((1 - smoothing) * (k == label) + smoothing * likeness[label, k]) * np.log(q[k])
+    return total / len(labels)
+
+
+def slow_likeness(vectors: np.ndarray, temperature: float) -> np.ndarray:
+    rows = []
+    for ours in vectors:
+        cosines = [ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs) for theirs in vectors]
+        rows.append(softmax(np.array(cosines) / temperature))
+    return np.array(rows)
 
 
 def slow_virtual_teacher_kl(logits: np.ndarray, labels: np.ndarray, temperature: float, correct: float) -> float:
@@ -71,6 +90,45 @@ def test_a_batch_without_labels_is_exactly_0_and_can_still_be_differentiated() -
     value.backward()
     assert logits.grad is not None
     assert torch.equal(logits.grad, torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cross_entropy_by_likeness_is_its_formula(shape: tuple[int, int], smoothing: float) -> None:
+    logits, labels = normal(shape)[0], labels_for(shape)
+    labels[-1] = UNLABELLED if len(labels) > 1 else labels[-1]
+    vectors = np.random.default_rng(2).normal(size=(shape[1], 6))
+    alike = class_likeness(torch.tensor(vectors), temperature=0.5)
+    np.testing.assert_allclose(alike.numpy(), slow_likeness(vectors, 0.5), rtol=1e-5)
+    given = {"label_smoothing": smoothing, "likeness": alike.double()}
+    value = cross_entropy(torch.tensor(logits), torch.tensor(labels), **given)
+    expected = slow_cross_entropy_by_likeness(logits, labels, smoothing, alike.double().numpy())
+    assert value.item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_an_even_likeness_is_label_smoothing_and_weights_count_as_there() -> None:
+    logits, labels = torch.tensor(normal((5, 3))[0]), torch.tensor([0, 1, UNLABELLED, 2, 2])
+    weights = torch.tensor([0.5, 2.0, 1.0, 0.0, 3.0], dtype=torch.float64)
+    even = torch.full((3, 3), 1 / 3, dtype=torch.float64)
+    for w in (None, weights):
+        plain = cross_entropy(logits, labels, label_smoothing=0.2, weights=w)
+        torch.testing.assert_close(cross_entropy(logits, labels, label_smoothing=0.2, likeness=even, weights=w), plain)
+
+
+def test_a_likeness_keeps_more_for_the_class_itself_and_for_like_ones_the_lower_its_temperature() -> None:
+    vectors = torch.tensor([[1.0, 0.0], [0.9, 0.1], [-1.0, 0.0]])
+    sharp, mild, even = (class_likeness(vectors, temperature=t) for t in (0.1, 0.5, 1e6))
+    assert sharp[0, 0] > mild[0, 0] > mild[0, 1] > mild[0, 2] > sharp[0, 2]
+    torch.testing.assert_close(even, torch.full((3, 3), 1 / 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(sharp.sum(dim=1), torch.ones(3))
+
+
+def test_a_likeness_of_other_classes_or_no_temperature_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=r"likeness: expected shape \[2, 2\], one row a class, got \[3, 3\]"):
+        cross_entropy(torch.zeros(1, 2), torch.tensor([0]), likeness=torch.eye(3))
+    with pytest.raises(ValueError, match="temperature: expected"):
+        class_likeness(torch.eye(3), temperature=0.0)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0])

@@ -1,6 +1,6 @@
 """Losses: functions of tensors, without state, rank or settings. An average or a queue belongs to the objective.
 
-classification  cross-entropy with smoothed labels; weights of classes; the virtual teacher of teacher-free distillation
+classification  cross-entropy with smoothed labels; likeness and weights of classes; teacher-free distillation's virtual teacher
 distillation    a teacher's logits: KL, correlations (DIST), decoupled (DKD); how sure it is
 logits          what is done to logits before: permuted non-targets (DKPP), standardisation
 features        a teacher's representation: its direction, or every element of it
@@ -15,7 +15,7 @@ the device, so values (label ranges, rows that sum to 1) are the caller's busine
 """
 
 from picturebook.losses.captioning import captioning
-from picturebook.losses.classification import balanced_class_weights, cross_entropy, virtual_teacher_kl
+from picturebook.losses.classification import balanced_class_weights, class_likeness, cross_entropy, virtual_teacher_kl
 from picturebook.losses.contrastive import (
     Columns,
     contrastive_alignment,
@@ -38,6 +38,7 @@ __all__ = [
     "Columns",
     "balanced_class_weights",
     "captioning",
+    "class_likeness",
     "contrastive_alignment",
     "correlation_distillation",
     "cross_entropy",

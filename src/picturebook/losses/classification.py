@@ -21,13 +21,23 @@ from picturebook.losses.inputs import (
 from picturebook.types import UNLABELLED
 
 
-def cross_entropy(logits: Logits, labels: Labels, *, label_smoothing: float = 0.0, weights: Weights | None = None) -> Scalar:
+def cross_entropy(
+    logits: Logits,
+    labels: Labels,
+    *,
+    label_smoothing: float = 0.0,
+    likeness: Float[Tensor, "classes classes"] | None = None,
+    weights: Weights | None = None,
+) -> Scalar:
     """Cross-entropy with the label, −w Σ_k y'_k log q_k an image, where y' = (1 − ε) y + ε / K (arXiv:1512.00567, section 7).
+
+    With a likeness of classes S the ε of label y goes to them by it, y' = (1 − ε) y + ε S_y.
 
     Args:
         logits: [B, K], unbounded; q = softmax(logits).
         labels: [B], 0 … K − 1, or UNLABELLED for a row without a label.
         label_smoothing: ε in [0, 1). The ε is spread over all K classes, the true one too.
+        likeness: [K, K], S, whose rows are distributions; even where there is none.
         weights: [B], w of each image, at least 0; 1 for all where there are none.
 
     Returns:
@@ -42,11 +52,42 @@ def cross_entropy(logits: Logits, labels: Labels, *, label_smoothing: float = 0.
     if not 0.0 <= label_smoothing < 1.0:
         raise ValueError(f"label_smoothing: expected 0 <= ε < 1, got {label_smoothing}")
     check_weights(weights, logits)
+    if likeness is not None:
+        return _by_likeness(logits, labels, likeness, label_smoothing, weights)
     reduction = "sum" if weights is None else "none"
     values = functional.cross_entropy(
         widened(logits), labels, ignore_index=UNLABELLED, reduction=reduction, label_smoothing=label_smoothing
     )
     return values / len(labels) if weights is None else (weights * values).mean()
+
+
+def _by_likeness(logits: Logits, labels: Labels, likeness: Tensor, smoothing: float, weights: Weights | None) -> Scalar:
+    num_classes = logits.shape[1]
+    if likeness.shape != (num_classes, num_classes):
+        raise ValueError(f"likeness: expected shape [{num_classes}, {num_classes}], one row a class, got {list(likeness.shape)}")
+    log_q, known = functional.log_softmax(widened(logits), dim=1), labels.clamp(min=0)
+    own, spread = log_q.gather(1, known[:, None])[:, 0], (likeness[known].to(log_q.dtype) * log_q).sum(dim=1)
+    values = -((1.0 - smoothing) * own + smoothing * spread)
+    values = values if weights is None else weights * values
+    return torch.where(labels != UNLABELLED, values, 0.0).mean()
+
+
+def class_likeness(vectors: Float[Tensor, "classes width"], *, temperature: float) -> Float[Tensor, "classes classes"]:
+    """How alike classes are by what is said of them: S_y = softmax_k(cos(t_y, t_k) / τ).
+
+    Args:
+        vectors: [K, D], t, the classes' text vectors, centred, or else all are alike.
+        temperature: τ > 0: the lower, the more a class keeps for itself; even as it grows.
+
+    Returns:
+        [K, K], each row a distribution.
+
+    Raises:
+        ValueError: τ is out of range.
+    """
+    check_temperature(temperature)
+    units = functional.normalize(vectors.double(), dim=1)
+    return functional.softmax(units @ units.T / temperature, dim=1).float()
 
 
 def balanced_class_weights(counts: Int64[Tensor, " classes"]) -> Float[Tensor, " classes"]:

@@ -55,7 +55,7 @@ class SupervisedOptions(Options):
     """Cross-entropy with the labels."""
 
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the target that is spread evenly over all classes."""
+    """Share of the target that is spread over all classes: evenly, or where words say which are alike by that."""
     class_weights: Literal["none", "balanced"] = "none"
     """Weights of the loss by the label's class: none, or balanced (the inverse of how many training pictures have the label, of
     mean 1 over pictures)."""
@@ -76,11 +76,12 @@ class SupervisedOptions(Options):
 class Supervised(Objective):
     """w_y [(1 - b) H(y, q) + b KL(virtual teacher ‖ q)] + the words' alignment.
 
-    b is `virtual_teacher_weight`, w_y `class_weights` [K] or 1. A mixed picture has the labels of both, each by its share. Words
-    need `texts` and a `text_projector` to their width.
+    b is `virtual_teacher_weight`, w_y `class_weights` [K] or 1; labels are smoothed by the classes' `likeness` [K, K], or evenly.
+    A mixed picture has the labels of both, each by its share. Words need `texts` and a `text_projector` to their width.
     """
 
     class_weights: Tensor | None
+    likeness: Tensor | None
 
     def __init__(
         self,
@@ -90,11 +91,13 @@ class Supervised(Objective):
         texts: TextTable | None = None,
         text_projector: nn.Linear | None = None,
         class_weights: Tensor | None = None,
+        likeness: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         assert (class_weights is None) == (options.class_weights == "none")
         self.register_buffer("class_weights", class_weights)
+        self.register_buffer("likeness", likeness)
         self._options = options
         self.alignment = build_alignment(options.alignment, student, texts, text_projector)
 
@@ -115,7 +118,8 @@ class Supervised(Objective):
         options, parts, logits = self._options, _Parts(), logits.float()
 
         def label_loss(y: Tensor, w: Tensor | None) -> Tensor:
-            return cross_entropy(logits, y, label_smoothing=options.label_smoothing, weights=by_class(self.class_weights, y, w))
+            weights = by_class(self.class_weights, y, w)
+            return cross_entropy(logits, y, label_smoothing=options.label_smoothing, likeness=self.likeness, weights=weights)
 
         def divergence(y: Tensor, w: Tensor | None) -> Tensor:
             weights = by_class(self.class_weights, y, w)

@@ -66,7 +66,7 @@ def check_alignment(options: AlignedRecipe, alignment: AlignmentOptions, *, colu
     if text.source == "none":
         return column
     refuse_mixed(options.views, "alignment_text has words of one")
-    with _naming_alignment_text():
+    with naming("alignment_text"):
         check_texts(text, "own")
     refuse_unread_synonyms(text, "alignment_text")
     if text.source in ("classes", "descriptions") and text.kind != "privileged":
@@ -87,7 +87,7 @@ def aligned_to(stages: Stages, text: AlignmentTextOptions, student: ImageEncoder
     if text.source == "none":
         return AlignedTo()
     teachers = dict(stages.fingerprints)
-    with _naming_alignment_text():
+    with naming("alignment_text"):
         words = Words(stages, text, HeadOptions(mode="own"), text_encoder=text.text_encoder)
     assert words.own is not None
     stages.fingerprints = {**stages.fingerprints, "alignment words": words.fingerprint, **teachers}
@@ -100,9 +100,9 @@ def aligned_to(stages: Stages, text: AlignmentTextOptions, student: ImageEncoder
 
 
 @contextmanager
-def _naming_alignment_text() -> Iterator[None]:
-    """What reads texts speaks of the teacher's; within the block its errors name these ones' settings."""
+def naming(setting: str) -> Iterator[None]:
+    """What reads texts speaks of the teacher's, `text`; within the block its errors name `setting` instead."""
     try:
         yield
     except (OptionError, TextError) as error:
-        raise type(error)(re.sub(r"(?<![\w.])text\.", "alignment_text.", str(error))) from error
+        raise type(error)(re.sub(r"(?<![\w.])text\.", f"{setting}.", str(error))) from error
