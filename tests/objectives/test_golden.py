@@ -21,8 +21,8 @@ GOLDEN = Path(__file__).with_name("golden.json")
 VARIANTS = Path(__file__).with_name("golden_variants.json")
 CASES = ("supervised", "be_your_own_teacher", "distil", "born_again", "noisy_student", "bank", "own", "learned")
 PRETRAINED = ("dino", "clip", "align", "siglip", "coca")
-# One batch holds all 33 training pictures, so that the log's line an epoch is a line a step. The rate is so low that what processors
-# round differently stays small: at 3e-3 losses of networks with batch statistics differed by up to a tenth after 20 steps.
+# One batch holds all 33 training pictures, so that the log's line an epoch is a line a step. The rate is so low that what
+# processors round differently stays small: at 3e-3 networks with batch statistics differed by up to a tenth after 20 steps.
 STEPS = {"epochs": 20, "batch_size": 33, "num_views": 4, "learning_rate": 3e-4}
 
 

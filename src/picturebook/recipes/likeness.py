@@ -51,5 +51,7 @@ def likeness(stages: Stages, text: SmoothingTextOptions) -> Tensor | None:
     with naming("smoothing_text"):
         words = Words(stages, text, HeadOptions(mode="bank"), text_encoder=text.text_encoder)
     stages.fingerprints["smoothing words"] = stages.fingerprints.pop("words")
-    assert words.bank is not None
-    return class_likeness(words.bank.mean(), temperature=text.temperature).to(stages.device)
+    assert words.bank_as_encoded is not None
+    # Centred and no more: whitening takes away what makes classes alike.
+    vectors = words.bank_as_encoded.mean()
+    return class_likeness(vectors - vectors.mean(dim=0), temperature=text.temperature).to(stages.device)

@@ -25,6 +25,7 @@ class Words:
 
     Attributes:
         bank: what the K classes ask with, whitened; for head mode "bank".
+        bank_as_encoded: the same before whitening.
         own: what each picture asks with; for head modes "own" and "text".
         width: of a query; of learned queries where there are no words.
         kind: what the words know of the label: "bank", or text.kind of pictures' own texts, or "none".
@@ -39,6 +40,7 @@ class Words:
 
     def __init__(self, stages: Stages, text: TextOptions, head: HeadOptions, *, text_encoder: str) -> None:
         self.bank: Queries | None = None
+        self.bank_as_encoded: Queries | None = None
         self.own: TextTable | None = None
         self.width = LEARNED_WIDTH
         self.kind: Literal["bank", "label_blind", "privileged", "unknown", "none"] = "none"
@@ -64,7 +66,8 @@ class Words:
     def _ask_with_classes(self, encoder: TextEncoder) -> None:
         texts = class_texts(self._options, self._stages.pictures.classes, seed=self._stages.options.seed)
         self.kind = "bank"
-        self.bank = whiten_queries(self._encode(encoder, texts.sentences, texts.notes))
+        self.bank_as_encoded = self._encode(encoder, texts.sentences, texts.notes)
+        self.bank = whiten_queries(self.bank_as_encoded)
 
     def _ask_with_own_texts(self, encoder: TextEncoder, *, alone: bool) -> None:
         options, stages = self._options, self._stages
