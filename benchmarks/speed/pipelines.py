@@ -7,13 +7,14 @@ from cases import BATCH, SIDE, STUDENTS, Parts
 from timing import Plan
 
 from picturebook.config import parse_options, run_recipe
+from picturebook.recipes.tokens import HELD_OUT
 from picturebook.writing import read_json
 
 EPOCHS, QUICK_EPOCHS = 8, 4
 """Of the student, a multiple of 4; V = E / 4."""
 ROUNDS = 3
 """Of whole runs, which take half a minute each."""
-_LEFT_OUT = ("decode", "evaluate")
+_LEFT_OUT = ("decode", "evaluate", HELD_OUT)
 """Stages that both have, and that are no training."""
 
 

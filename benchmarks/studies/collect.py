@@ -152,7 +152,7 @@ def _setting(plan: Plan, arm: str) -> str:
 def _verdict(plan: Plan, arm: Row) -> str:
     """An arm's audit, but at least WARN where it, or a run that taught it, reads words that no audit looked at; else PASS."""
     *teachers, own = (cell.options for cell in plan.ordered([plan.cell(arm["arm"], plan.options.seeds[0])]))
-    unaudited = _reads(own, "alignment_text") or (arm["audit"] is None and _reads(own, "text"))
+    unaudited = _reads(own, "alignment_text") or _reads(own, "smoothing_text") or (arm["audit"] is None and _reads(own, "text"))
     unaudited |= any(_reads(options, words) for options in teachers for words in ("text", "alignment_text"))
     return worst_verdict([arm["audit"], "WARN" if unaudited else "PASS"]) or "PASS"
 

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from command_line import CLASSES, CommandLine, contents
+from picturebook.config import run_recipe
 from picturebook.errors import ModelError, RunError
 from picturebook.evaluate import open_classifier
 from picturebook.export import export_run, folders
@@ -137,6 +138,15 @@ def test_a_card_of_a_run_with_words_says_what_they_knew(finished_run: Make, tmp_
         assert words in card
         assert "## Audit" in card
         assert str(tmp_path.parent) not in card
+
+
+def test_a_card_of_labels_smoothed_by_words_says_so(recipe_options: Make, toy_text_encoder: Path, tmp_path: Path) -> None:
+    words = {"source": "classes", "text_encoder": str(toy_text_encoder)}
+    run = run_recipe(recipe_options("supervised", tmp_path / "run", smoothing_text=words, loss={"label_smoothing": 0.1}))
+    export_run(run.path, to="hub", out=tmp_path / "hub", cache=tmp_path, reporter=Silence())
+    card = (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
+    assert "Labels were smoothed by words" in card
+    assert "No words took part" not in card
 
 
 def test_a_student_that_timm_reads_otherwise_is_refused_and_leaves_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

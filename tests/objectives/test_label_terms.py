@@ -98,6 +98,20 @@ def test_class_weights_weigh_each_labels_loss_by_its_class() -> None:
     assert both == pytest.approx(slow_weighted(own, labels.tolist()) + slow_weighted(other, mixed.labels.tolist()), rel=1e-5)
 
 
+def test_labels_are_smoothed_by_likeness_in_a_mixed_and_weighted_batch_too() -> None:
+    even, own = torch.full((3, 3), 1 / 3), torch.eye(3)
+    for given in (batch(), mixed_batch()):
+        for weights, options in ((None, {}), (CLASS_WEIGHTS, {"class_weights": "balanced"})):
+            smoothed, plain = SupervisedOptions(label_smoothing=0.3, **options), SupervisedOptions(**options)
+            evenly = Supervised(encoder(1), smoothed, class_weights=weights).eval()(given).total.item()
+            by_words = Supervised(encoder(1), smoothed, class_weights=weights, likeness=even).eval()(given).total.item()
+            assert by_words == pytest.approx(evenly, rel=1e-5)
+            kept = Supervised(encoder(1), smoothed, class_weights=weights, likeness=own).eval()(given).total.item()
+            assert kept == pytest.approx(
+                Supervised(encoder(1), plain, class_weights=weights).eval()(given).total.item(), rel=1e-5
+            )
+
+
 def test_class_weights_weigh_the_labels_part_of_soft_targets_and_not_the_teachers() -> None:
     teacher = ClassifierTeacher(teaching_encoder())
     options = SoftTargetOptions(class_weights="balanced", label_weight=0.3)

@@ -44,15 +44,12 @@ def test_runs_by_words_differ_from_even_ones_and_say_what_they_read(
     file.write_text(json.dumps({name: [f"{name} is nice", "small"] for name in classes}))
     text = {"source": "descriptions", "descriptions": str(file), "text_encoder": str(toy_text_encoder)}
     run = run_recipe(recipe_options("supervised", tmp_path / "words", smoothing_text=text, loss=SMOOTHED))
-    losses = [RunFolder(tmp_path / name).read_metrics()[-1]["loss"] for name in ("even", "words")]
-    assert losses[0] != losses[1]
+    even, by_words = (RunFolder(tmp_path / name).read_metrics()[-1]["loss"] for name in ("even", "words"))
+    assert even != by_words
     assert read_json(run.provenance)["words"]["descriptions"]["texts"] == len(classes)
-    settings = {"smoothing_text": text | {"alignment": None}}
-    del settings["smoothing_text"]["alignment"]
+    loss = {**SMOOTHED, "alignment": {"weight": 0.5}}
     beside = {"source": "column", "kind": "privileged", "text_encoder": str(toy_text_encoder)}
-    both = recipe_options(
-        "supervised", tmp_path / "both", **settings, alignment_text=beside, loss={**SMOOTHED, "alignment": {"weight": 0.5}}
-    )
+    both = recipe_options("supervised", tmp_path / "both", smoothing_text=text, alignment_text=beside, loss=loss)
     assert {"smoothing words", "alignment words"} <= set(read_json(run_recipe(both).provenance)["fingerprints"])
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from shutil import rmtree
 from threading import Event, Thread
 from typing import Any
 
@@ -122,7 +123,9 @@ def test_tokens_are_made_once_whatever_is_known_of_the_labels(encode: Make) -> N
     assert fewer.folder == first.folder
 
 
-def test_teachers_are_evaluated_on_tokens_that_are_stored_once(recipe_options: Make, finished_run: Make, tmp_path: Path) -> None:
+def test_teachers_are_evaluated_on_tokens_that_are_stored_once(
+    recipe_options: Make, finished_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changes = {"teacher": {"image_encoder": str(finished_run("supervised").path)}, "cache": str(tmp_path / "cache")}
     first, second = (run_recipe(recipe_options("distil", tmp_path / name, **changes)) for name in ("first", "second"))
     assert [HELD_OUT in read_json(run.provenance)["seconds"] for run in (first, second)] == [True, False]
@@ -144,6 +147,10 @@ def test_teachers_are_evaluated_on_tokens_that_are_stored_once(recipe_options: M
     assert held_out_tokens(stages, encoder, options.teacher, spent=rest + 1) is None
     trained = options.teacher.model_copy(update={"image_encoder": "train"})
     assert held_out_tokens(stages, encoder, trained, spent=0) is None
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert held_out_tokens(stages, encoder, options.teacher, spent=0) is not None, "it is there, and need not be written"
+    rmtree(held.folder)
+    assert held_out_tokens(stages, encoder, options.teacher, spent=0) is None
 
 
 def test_what_a_cache_held_is_said_with_the_seconds_that_it_took(

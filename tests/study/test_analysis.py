@@ -174,6 +174,17 @@ def test_an_arm_of_fewer_seeds_is_compared_on_those_and_lacks_none(tmp_path: Pat
     assert (arms["b"].row.n, arms["b"].row.failed, arms["b"].row.marks) == (2, (), ())
 
 
+def test_contrasts_that_nobody_may_claim_cost_the_others_no_power(tmp_path: Path) -> None:
+    ours = finished(tmp_path, seeds=8, seeds_by_arm={"c": [0, 1, 2]}, contrasts=["b - a", "c - a", "c - b"])
+    b, *rest = contrast_rows(ours, gather(ours, {}))
+    assert b.p_holm == b.p
+    assert [(row.p_holm, row.reading) for row in rest] == [(None, "no claim under 8 seeds")] * 2
+    few = finished(tmp_path / "few", seeds=3, contrasts=["b - a", "c - a"])
+    rows = contrast_rows(few, gather(few, {}))
+    p_values = [row.p for row in rows if row.p is not None]
+    assert [row.p_holm for row in rows] == pytest.approx(holm(p_values))
+
+
 def test_unequal_budgets_are_marked_on_the_arm_and_on_its_contrasts(tmp_path: Path) -> None:
     arms = {**ARMS, "c": {"recipe": "supervised", "train": {"epochs": 4, "optimizer": "sgd"}, "views.flip": 0.0}}
     ours = plan(study(tmp_path, arms=arms))
@@ -207,6 +218,21 @@ def test_a_teachers_run_is_a_cost_of_the_student(tmp_path: Path) -> None:
     write_json(ours.cell("b", 0).run.provenance, {"cached_seconds": {"tokens": 8.0}})
     assert gather(ours, {})["b"].row.teacher_seconds == 2.0 + 12.0 + 8.0 / 2
     assert gathered["b"].row.stages == {"decode": 1.0, "targets": 2.0, "student": 10.0, "evaluate": 1.0}
+
+
+def test_where_a_student_began_counts_as_its_pretraining_and_precision_as_budget(tmp_path: Path) -> None:
+    text = {"source": "column", "column": "text"}
+    arms = {
+        "a": {"recipe": "supervised"},
+        "b": {"recipe": "supervised", "student.init": "{arm:pairs}", "precision": "fp32"},
+        "pairs": {"recipe": "clip", "text": text, "probe.finish": "linear_probe", "pretrain.epochs": 3},
+    }
+    ours = plan(study(tmp_path, arms=arms, seeds=[0]))
+    for cell in ours.cells():
+        Pretending().finish(cell)
+    row = gather(ours, {})["b"].row
+    assert row.budget["pretraining_steps"] == 7 * 3 + 10 * 2
+    assert "unequal budget: pretraining steps 41, not 0, precision fp32, not auto" in row.marks
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,16 @@ def test_an_arm_may_have_fewer_seeds_and_runs_of_others_where_they_teach() -> No
     settings = study(arms=TAUGHT, seeds=[0, 1, 2, 3], seeds_by_arm={"supervised": [2, 1]})
     runs = {(cell.arm, cell.seed) for cell in plan(settings).cells()}
     assert {seed for arm, seed in runs if arm == "again"} == {0, 1, 2, 3}
-    assert {seed for arm, seed in runs if arm == "supervised"} == {1, 2, 3, 0}, "each is a student's teacher"
     settings["arms"] = {"supervised": TAUGHT["supervised"]}
     assert [cell.seed for cell in plan(settings).cells()] == [1, 2]
     settings["seeds"] = [0, 1]  # as --set seeds=[0,1] does for a first look
     assert [cell.seed for cell in plan(settings).cells()] == [1]
+
+
+def test_an_arm_without_seeds_is_read_all_the_same() -> None:
+    arms = {"a": {"recipe": "supervised"}, "b": {"recipe": "supervised", "trian.epochs": 3}}
+    with pytest.raises(OptionError, match="arm b: trian: There is no setting 'trian'"):
+        plan(study(arms=arms, seeds=[0], seeds_by_arm={"b": [1]})).cells()
 
 
 def test_seeds_go_round_the_folds_and_a_teacher_has_its_students_fold() -> None:

@@ -16,7 +16,8 @@ FILES = sorted(path for path in STUDIES.glob("*.toml") if path.stem != "ground")
 def test_a_study_of_ours_can_be_run(path: Path) -> None:
     options = load_study(path)
     cells = Plan(options, str(path)).cells()
-    assert len(cells) >= len(options.arms) * len(options.seeds)
+    assert {(cell.arm, cell.seed) for cell in cells} >= {(arm, seed) for arm in options.arms for seed in options.seeds_of(arm)}
+    assert all(len(options.seeds_of(arm)) >= 1 for arm in options.arms)
     assert {cell.options.out for cell in cells} == {str(cell.folder) for cell in cells}
     assert options.labels.family in {"resnet", "vit"}
     assert options.out == f"runs/studies/{path.stem}"

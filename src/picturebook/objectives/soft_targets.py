@@ -55,7 +55,7 @@ class SupervisedOptions(Options):
     """Cross-entropy with the labels."""
 
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the target that is spread over all classes: evenly, or where words say which are alike by that."""
+    """Share of the target that is spread over all classes, evenly, or in supervised by words (smoothing_text)."""
     class_weights: Literal["none", "balanced"] = "none"
     """Weights of the loss by the label's class: none, or balanced (the inverse of how many training pictures have the label, of
     mean 1 over pictures)."""

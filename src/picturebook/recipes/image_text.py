@@ -115,8 +115,9 @@ def run(stages: Stages, options: ImageTextRecipe) -> None:
     width = trained.representation_width if options.loss.with_representation else None
     targets = label_with_heads(stages, trained, parts, representation_width=width, shared=options.targets.shared)
     given = controlled(stages, targets, options.targets, temperature=options.loss.temperature)
+    asked = evaluated_teacher(stages, trained, parts, options.teacher)
     student = learn(stages, given, options.loss, representation_width=width, text=options.alignment_text)
-    finish(stages, student, teachers={teacher_name: evaluated_teacher(stages, trained, parts, options.teacher)})
+    finish(stages, student, teachers={teacher_name: asked})
 
 
 def make_teacher(stages: Stages, options: ImageTextRecipe) -> tuple[TrainedHead, HeadParts, Words]:

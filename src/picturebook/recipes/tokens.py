@@ -1,5 +1,6 @@
 """The frozen image encoder of a teacher, and its tokens of every training picture, stored once."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -102,7 +103,7 @@ def held_out_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptio
         spent: bytes of the budget that other tokens have.
 
     Returns:
-        None for an encoder that this run trained, which no other run asks, and where the budget has no room for them.
+        None for an encoder that this run trained, which no other run asks, and where budget or cache do not take them.
     """
     rows = np.concatenate([stages.pictures.rows[split] for split in ("val", "test")])
     rows = rows[stages.pictures.labels[rows] != UNLABELLED]
@@ -119,6 +120,8 @@ def held_out_tokens(stages: Stages, encoder: ImageEncoder, options: EncoderOptio
         "rows": short_hash(np.sort(ids).tobytes().hex()),
     }
     folder = stages.cache / "tokens" / cache_key(identity)
+    if not folder.is_dir() and folder.parent.is_dir() and not os.access(folder.parent, os.W_OK):
+        return None
     start = partial(PackedWriter.start, folder, ids=ids, num_views=1, record=record, dtype=np.float16, fingerprint=identity)
     with lacking(stages.accelerator, folder, partial(is_stored, folder, say=stages.reporter.say)) as wanted:
         if wanted:

@@ -65,13 +65,14 @@ def _with_controls(arms: Mapping[str, Arm], plan: Plan) -> dict[str, Arm]:
 
 
 def contrast_rows(plan: Plan, arms: Mapping[str, Arm]) -> list[ContrastRow]:
-    """Every contrast, with p-values adjusted for their number (Holm over the study's contrasts)."""
+    """Every contrast, with p-values adjusted for the number of those that may be claimed (Holm), or of all, where none may be."""
     margin = plan.options.equivalence_margin
-    rows = [_contrast(arms[a], arms[b], margin) for a, b in plan.options.pairs]
-    p_values = [row.p for row in rows if row.p is not None]
-    adjusted = iter(holm(p_values))
-    rows = [row if row.p is None else replace(row, p_holm=next(adjusted)) for row in rows]
-    return [replace(row, reading=reading(row, margin)) for row in rows]
+    rows = {(a, b): _contrast(arms[a], arms[b], margin) for a, b in plan.options.pairs}
+    tested = [pair for pair, row in rows.items() if row.p is not None]
+    family = [pair for pair in tested if plan.options.num_shared(*pair) >= CLAIM] or tested
+    for pair, p in zip(family, holm([row.p for pair in family if (row := rows[pair]).p is not None]), strict=True):
+        rows[pair] = replace(rows[pair], p_holm=p)
+    return [replace(row, reading=reading(row, margin)) for row in rows.values()]
 
 
 def reading(row: ContrastRow, margin: float) -> str:

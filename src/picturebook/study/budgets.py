@@ -28,6 +28,8 @@ class Budget:
     """Pixels a side."""
     parameters: int
     optimizer: str
+    precision: str
+    """What it computes in."""
     augmentation: dict[str, Any]
     """The settings of its views."""
     trials: int
@@ -46,15 +48,17 @@ class Budget:
 def student_budget(cell: Cell, plan: Plan) -> Budget:
     """The budget of a finished cell's student."""
     options, record = cell.options, read_record(cell)
+    before = [read_record(each) for each in plan.ordered([cell]) if str(each.folder) == options.student.init]
     return Budget(
         steps=record.steps,
-        pretraining_steps=record.pretraining_steps,
+        pretraining_steps=record.pretraining_steps + sum(each.pretraining_steps + each.steps for each in before),
         batch_size=options.train.batch_size,
         epochs=options.train.epochs,
         views=options.train.distinct_views,
         image_size=options.student.image_size,
         parameters=record.parameters,
         optimizer=options.train.optimizer,
+        precision=options.precision,
         augmentation=options.views.model_dump(mode="json"),
         trials=num_trials(cell.arm, plan),
     )

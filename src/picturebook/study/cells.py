@@ -125,6 +125,8 @@ class Plan:
     def cells(self) -> list[Cell]:
         """Every arm and seed, seed after seed so that an interrupted study has whole pairs, teachers before their students."""
         study = self.options
+        for arm in study.arms:
+            self.cell(arm, study.seeds[0])  # what an arm without seeds of these says is read, too, before anything runs
         return self.ordered(self.cell(arm, seed) for seed in study.seeds for arm in study.arms if seed in study.seeds_of(arm))
 
     def ordered(self, cells: Iterable[Cell]) -> list[Cell]:

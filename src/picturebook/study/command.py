@@ -125,10 +125,15 @@ def _tell(plan: Plan, cells: Sequence[Cell], failed: Mapping[Path, str], tried: 
     arms = gather(plan, failed)
     contrasts = contrast_rows(plan, arms)
     rows = [arm.row for arm in arms.values()]
-    warnings = study_warnings(rows, contrasts, len(plan.options.seeds))
+    warnings = study_warnings(rows, contrasts, len(plan.options.seeds)) + _without_seeds(plan)
     record = _write(plan, arms, contrasts, tried, warnings)
     shown = study_tables(rows, contrasts, warnings, margin=plan.options.equivalence_margin)
     return Outcome(shown, record, _failure(cells, failed))
+
+
+def _without_seeds(plan: Plan) -> list[str]:
+    idle = [arm for arm in plan.options.arms if not plan.options.seeds_of(arm)]
+    return [f"{arm}: seeds_by_arm has none of the study's seeds, so it was not run." for arm in idle]
 
 
 def _write(

@@ -1,7 +1,6 @@
 """The study as the report's page shows it."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from picturebook.report.study_content import ArmRow, ContrastRow, StudyDetails, StudyReport
 from picturebook.study.cells import Plan
@@ -30,10 +29,11 @@ def study_report(
 ) -> StudyReport:
     """The page's content."""
     options, named = plan.options, labels(plan)
-    first = Path(options.out) / "runs" / arms[0].name / f"seed-{options.seeds[0]}.toml"
+    first = plan.cells()[0].file
     setting = {
         **{name: value for name, value in named.items() if value},
         "seeds": ", ".join(map(str, options.seeds)),
+        **{f"seeds of {arm}": ", ".join(map(str, options.seeds_of(arm))) or "none" for arm in options.seeds_by_arm},
         "baseline": options.baseline or "",
         "equal within": f"{options.equivalence_margin:g} points",
     }

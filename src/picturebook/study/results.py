@@ -38,6 +38,7 @@ def results(
         "trials": [asdict(trial) for trial in trials],
         "tuned": {arm: dict(values) for arm, values in plan.tuned.items()},
         "seeds": plan.options.seeds,
+        "seeds_by_arm": {arm: plan.options.seeds_of(arm) for arm in plan.options.seeds_by_arm},
         "equivalence_margin": plan.options.equivalence_margin,
         "command": command,
     }

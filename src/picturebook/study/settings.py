@@ -92,6 +92,10 @@ class StudyOptions(Options):
         own = self.seeds_by_arm.get(arm, self.seeds)
         return [seed for seed in self.seeds if seed in own]
 
+    def num_shared(self, a: str, b: str) -> int:
+        """Seeds that two arms have in common."""
+        return len(set(self.seeds_of(a)) & set(self.seeds_of(b)))
+
     def next_seed(self, seed: int, folds: int = 1) -> int:
         """The seed after this one, the first after the last: a run of it teaches without sharing weights or order.
 
