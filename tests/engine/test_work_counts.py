@@ -113,4 +113,5 @@ def test_a_second_student_decodes_nothing_encodes_no_picture_again_and_no_word(
     assert work[0][2] == len(stages.pictures.classes) + tried
     assert work[1][0] == 0
     assert work[1][2] <= tried
-    assert work[0][1] - work[1][1] == stored  # what is left are held-out pictures, audited and evaluated
+    evaluated = sum(len(stages.pictures.rows[split]) for split in ("val", "test"))
+    assert work[0][1] - work[1][1] == stored + evaluated  # what is left are held-out pictures, audited
