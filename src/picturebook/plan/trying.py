@@ -166,7 +166,7 @@ class _SmallStages(Stages):
         tried.memory = max(tried.memory, seen.memory)
         if stage == "tokens":
             self._note_tokens(tried)
-        if stage == HELD_OUT:
+        elif stage == HELD_OUT:
             self._note_held_out(tried)
         elif stage in ("evaluate", "audit", "caption", "calibrate"):
             tried.times, tried.work = self._looked_at(stage)

@@ -11,8 +11,8 @@ NOTES = (
     "A seed fixes initialisation, order, views and fold in every arm, so arms are paired by seed.",
     "The interval is the wider of two 95 % intervals: Student's t over seeds, and a paired bootstrap over test pictures (whole "
     "groups, where the data have groups) of the mean over seeds.",
-    "p is the larger of the paired t test's and the bootstrap's, Holm's is adjusted for the number of contrasts. McNemar's test "
-    "counts pictures as independent and is secondary.",
+    "p is the larger of the paired t test's and the bootstrap's, Holm's is adjusted for the number of contrasts of 8 seeds or "
+    "more (of all, where there are none). McNemar's test counts pictures as independent and is secondary.",
     "Equal within the margin: both one-sided tests reject, and the interval lies inside.",
     "Every number is of the last epoch. Settings are chosen on validation pictures. Published "
     "numbers are often of the best test epoch, and higher for it.",
