@@ -14,7 +14,7 @@ import pytest
 import torch
 from objective_cases import BUILDERS, train
 
-from picturebook.config import run_recipe
+from picturebook.config import RECIPES, run_recipe
 from toy_runs import VIT
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -57,7 +57,8 @@ def test_losses_are_the_golden_ones(
         assert values == pytest.approx(golden[case][stage], rel=1e-3, abs=1e-6), stage
 
 
-def test_every_case_has_golden_losses_that_fall() -> None:
+def test_every_recipe_has_golden_losses_that_fall(recipe_settings: Callable[..., Any], tmp_path: Path) -> None:
+    assert {recipe_settings(case, tmp_path)["recipe"] for case in (*CASES, *PRETRAINED)} == RECIPES.keys()
     golden = json.loads(GOLDEN.read_text())
     assert sorted(golden) == sorted([*CASES, *PRETRAINED])
     for case, stages in golden.items():

@@ -62,18 +62,22 @@ def test_class_texts_teach_zero_shot_classification(recipe_options: Make, tmp_pa
 # ---- later runs ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_student_learns_from_what_a_run_classifies_by_words(finished_run: Make, recipe_options: Make, tmp_path: Path) -> None:
-    teacher = {"head": "zero_shot", "image_encoder": str(finished_run("siglip").path)}
+@pytest.mark.parametrize("case", PAIR_CASES)
+def test_a_student_learns_from_what_a_run_classifies_by_words(
+    finished_run: Make, recipe_options: Make, tmp_path: Path, case: str
+) -> None:
+    teacher = {"head": "zero_shot", "image_encoder": str(finished_run(case).path)}
     run = run_recipe(recipe_options("classifier", tmp_path / "run", teacher=teacher, loss={"distilled": "both"}))
-    theirs = read_json(finished_run("siglip").results)["models"]["zero-shot"]
+    theirs = read_json(finished_run(case).results)["models"]["zero-shot"]
     found = read_json(run.results)["models"]["teacher"]
     assert found["test"]["nll"] == pytest.approx(theirs["test"]["nll"], rel=1e-5)
 
 
+@pytest.mark.parametrize("case", PAIR_CASES)
 def test_the_run_starts_another_student_and_is_another_teachers_encoder(
-    finished_run: Make, recipe_options: Make, tmp_path: Path
+    finished_run: Make, recipe_options: Make, tmp_path: Path, case: str
 ) -> None:
-    path = str(finished_run("clip").path)
+    path = str(finished_run(case).path)
     run_recipe(recipe_options("supervised", tmp_path / "init", student={**VIT, "init": path}, train={"epochs": 1}))
     teacher = {"image_encoder": path}
     run_recipe(recipe_options("distil", tmp_path / "teacher", student=VIT, teacher=teacher, train={"epochs": 1}))

@@ -41,7 +41,7 @@ def test_every_iteration_is_reported_and_what_was_kept(recipe_options: Make, unl
     student, _ = load_student(run.student)
     assert student.model_args == {"channels": [8, 8, 8, 8], "drop_rate": 0.5, "drop_path_rate": 0.2}
     first, _ = load_student(RunFolder(run.teacher).path / "image_encoder")
-    assert first.model_args == SMALLER["model_args"]
+    assert first.model_args == {"drop_rate": 0.5, "drop_path_rate": 0.2, **SMALLER["model_args"]}
     assert not [said for said in listener.said if "as large as their teachers" in said]
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from interrupting import Interrupting, PowerCutError
-from picturebook.config import dump_options, load_options, run_recipe
+from picturebook.config import RECIPES, dump_options, load_options, run_recipe
 from picturebook.errors import PicturebookError
 from picturebook.objectives.soft_targets import Supervised, SupervisedOptions
 from picturebook.runs import RunFolder
@@ -44,6 +44,8 @@ PARALLEL: dict[str, tuple[str, dict[str, Any]]] = {
     "exits": ("be_your_own_teacher", {"student": VIT, "train": UNEVEN, "loss": {"distillation_weight": 0.4}, "early_exit": 1}),
     # The weights of confidences are normalised over both processes.
     "confidence-weighted": ("born_again", {"student": VIT, "train": UNEVEN, "loss": {"divergence": "cwtm"}}),
+    # Classes are correlated over the pictures of both processes.
+    "correlations": ("born_again", {"student": VIT, "train": UNEVEN, "loss": {"divergence": "dist"}}),
     "noisy student": (
         "noisy_student",
         {"student": merged(VIT, {"dropout": 0.0, "stochastic_depth": 0.0}), "train": UNEVEN, "iterations": 2},
@@ -139,6 +141,10 @@ def parallel(
     refused = [written("resumed", resumed), written("small", small), written("taken", taken)]
     run_in_two(work, root, files, refused, written("buffers", recipe_options("supervised", root / "buffers", train=SGD)))
     return Parallel(root, runs)
+
+
+def test_every_recipe_is_among_them(recipe_settings: Make, tmp_path: Path) -> None:
+    assert {recipe_settings(case, tmp_path)["recipe"] for case, _ in PARALLEL.values()} == RECIPES.keys()
 
 
 @pytest.mark.parametrize("name", [*PARALLEL, *(f"{name}, in parts" for name in IN_PARTS)])

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from picturebook.losses.gathering import gather_rows
 from picturebook.losses.inputs import (
     Labels,
     Logits,
@@ -51,8 +52,8 @@ def correlation_distillation(student_logits: Logits, teacher_logits: Logits, *, 
     """T² [(1 − mean_i ρ(q_i, p_i)) + (1 − mean_k ρ(q_·k, p_·k))]: DIST (arXiv:2205.10536, section 3).
 
     ρ is Pearson's correlation: of an image's probabilities over the classes, and of a class's probabilities over the
-    batch's images. So the student may be sharper or flatter than the teacher. The second part relates the images of one
-    batch, and parts of a batch do not add up to it.
+    batch's images, those of all processes; every process must call it. So the student may be sharper or flatter than the
+    teacher. The second part relates the images of one batch, and parts of a batch do not add up to it.
 
     Args:
         student_logits: [B, K], unbounded; the gradient flows here only.
@@ -71,8 +72,9 @@ def correlation_distillation(student_logits: Logits, teacher_logits: Logits, *, 
     check_temperature(temperature)
     q = functional.softmax(precise(student_logits) / temperature, dim=1)
     p = functional.softmax(precise(teacher_logits).detach() / temperature, dim=1)
-    over_classes, over_images = (1.0 - _correlation(q, p, dim=dim).mean() for dim in (1, 0))
-    return (temperature**2 * (over_classes + over_images)).to(widened(student_logits).dtype)
+    all_q, all_p = gather_rows(torch.stack([q, p], dim=1))[0].unbind(dim=1)
+    of_images, of_classes = _correlation(q, p, dim=1), _correlation(all_q, all_p, dim=0)
+    return (temperature**2 * (2.0 - of_images.mean() - of_classes.mean())).to(widened(student_logits).dtype)
 
 
 def decoupled_distillation(

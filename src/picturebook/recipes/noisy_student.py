@@ -28,6 +28,7 @@ from picturebook.writing import write_json
 
 _CROSS_ENTROPY = SoftTargetOptions(temperature=1.0, label_weight=0.0)
 """KL at T = 1, whose gradient is that of the cross-entropy; true labels come as targets that are all on one class."""
+_ARGUMENTS = {"dropout": "drop_rate", "stochastic_depth": "drop_path_rate"}
 
 
 class NoisyViewOptions(ViewOptions):
@@ -45,8 +46,7 @@ class NoisyStudentOptions(StudentOptions):
     dropout: float = Field(0.5, ge=0, lt=1)
     """Share of the features that are left out before the last layer: model_args.drop_rate; 0 for models that have none."""
     stochastic_depth: float = Field(0.2, ge=0, lt=1)
-    """Share of the pictures for which the last block is left out, less for earlier ones: model_args.drop_path_rate; 0 for models
-    that have none."""
+    """Share of the pictures that skip the last block, less skip earlier ones: model_args.drop_path_rate; 0 for models without."""
 
     @model_validator(mode="before")
     @classmethod
@@ -54,7 +54,7 @@ class NoisyStudentOptions(StudentOptions):
         if not isinstance(settings, dict) or not isinstance(settings.get("model_args", {}), dict):
             return settings
         arguments = dict(settings.get("model_args", {}))
-        for name, argument in (("dropout", "drop_rate"), ("stochastic_depth", "drop_path_rate")):
+        for name, argument in _ARGUMENTS.items():
             value = settings.get(name, cls.model_fields[name].default)
             if arguments.get(argument, value) != value:
                 raise ValueError(
@@ -73,7 +73,7 @@ class FirstTeacherOptions(SupervisedOptions):
     model: str | None = None
     """A smaller network than the student, by timm name; by default the student's own architecture."""
     model_args: dict[str, Any] = Field(default_factory=dict)
-    """Further arguments of `model`, its drop_rate and drop_path_rate among them."""
+    """Further arguments of `model`. It has the student's drop_rate and drop_path_rate where these are not among them."""
 
 
 class NoisyStudentRecipe(RecipeOptions):
@@ -116,7 +116,7 @@ def check(options: NoisyStudentRecipe) -> None:
 def run(stages: Stages, options: NoisyStudentRecipe) -> None:
     """Train the first teacher and the students in a row; each is evaluated beside the last."""
     divided_rows(stages)
-    networks, counts = [_first_teacher(stages, options.teacher)], []
+    networks, counts = [_first_teacher(stages, options)], []
     for note in note_larger_teacher(networks[0], stages.new_student()):
         stages.reporter.say(note)
     for number in range(1, options.iterations + 1):
@@ -130,15 +130,15 @@ def run(stages: Stages, options: NoisyStudentRecipe) -> None:
     finish(stages, networks[-1], teachers=teachers)
 
 
-def _first_teacher(stages: Stages, teacher: FirstTeacherOptions) -> ImageEncoder:
+def _first_teacher(stages: Stages, options: NoisyStudentRecipe) -> ImageEncoder:
+    teacher, student = options.teacher, options.student
     if teacher.run != TRAIN:
         return load_classifier(stages, teacher.run)
     if teacher.model is None:
         return train_encoder(stages, teacher)
-    num_classes, size, seed = len(stages.pictures.classes), stages.options.student.image_size, stages.part_seed("encoder")
-    network = create_image_encoder(
-        teacher.model, num_classes=num_classes, image_size=size, model_args=teacher.model_args, seed=seed
-    )
+    args = {name: value for name, value in student.model_args.items() if name in _ARGUMENTS.values()} | teacher.model_args
+    num_classes, size, seed = len(stages.pictures.classes), student.image_size, stages.part_seed("encoder")
+    network = create_image_encoder(teacher.model, num_classes=num_classes, image_size=size, model_args=args, seed=seed)
     refuse_wrong_gradients(network, stages.accelerator)
     return train_encoder(stages, teacher, network=network)
 
