@@ -4,6 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
+from picturebook.errors import OptionError
 from picturebook.objectives.alignment import AlignmentOptions
 from picturebook.options import Options
 
@@ -109,6 +110,17 @@ class SoftTargetOptions(Options):
 
     def _changed(self, *names: str) -> list[str]:
         return [name for name in names if getattr(self, name) != SoftTargetOptions.model_fields[name].default]
+
+    def check_classes(self, num_classes: int) -> None:
+        """Refuse what says nothing of so few classes.
+
+        Raises:
+            OptionError: two classes, whose z-scores are 1 and −1 and whose other answer has none to change places with.
+        """
+        if num_classes < 3 and (self.standardise or self.permute_non_targets):
+            raise OptionError(
+                "standardise and permute_non_targets need at least 3 classes: with 2 the student would learn nothing by them."
+            )
 
     @property
     def weight_of_divergence(self) -> float:

@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from picturebook.data.text_table import TextTable
-from picturebook.errors import OptionError
 from picturebook.losses import (
     correlation_distillation,
     cross_entropy,
@@ -159,10 +158,7 @@ class SoftTargets(Objective):
         super().__init__()
         assert (class_weights is None) == (options.class_weights == "none")
         self.register_buffer("class_weights", class_weights)
-        if student.num_classes < 3 and (options.standardise or options.permute_non_targets):
-            raise OptionError(
-                "standardise and permute_non_targets need at least 3 classes: with 2 the student would learn nothing by them."
-            )
+        options.check_classes(student.num_classes)
         self.student = student
         # Not a child: what the teacher knows is neither trained nor saved with the student.
         self._teacher = (teacher,)
