@@ -149,6 +149,14 @@ def test_a_card_of_labels_smoothed_by_words_says_so(recipe_options: Make, toy_te
     assert "No words took part" not in card
 
 
+def test_a_card_of_a_teacher_that_class_texts_taught_says_so(recipe_options: Make, tmp_path: Path) -> None:
+    words = {"teacher": {"head": {"residual": True}}, "class_text": {"source": "classes"}}
+    run = run_recipe(recipe_options("own", tmp_path / "run", **words))
+    export_run(run.path, to="hub", out=tmp_path / "hub", cache=tmp_path, reporter=Silence())
+    card = (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
+    assert "What is said of the classes taught the teacher too. The names of the classes in a sentence, the same for" in card
+
+
 def test_a_student_that_timm_reads_otherwise_is_refused_and_leaves_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Other(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

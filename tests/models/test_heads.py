@@ -247,6 +247,26 @@ def test_own_text_without_residual_says_nothing_of_a_blank_image_and_with_it_doe
         assert torch.allclose(first, second, atol=1e-6) is not residual
 
 
+@pytest.mark.parametrize(("mode", "settings"), [("own", {"residual": True}), ("text", {})])
+def test_texts_are_answered_without_a_picture(mode: str, settings: dict[str, Any]) -> None:
+    head = stirred(head_of(mode, **settings))
+    assert HeadOptions(mode=mode, **settings).answers_words
+    texts = draw(B, DT, seed=2)
+    assert isinstance(head, OwnTextHead | TextHead)
+    found, p = head.answer_words(texts), numbers(head)
+    for i in range(B):
+        shown = texts[i].numpy()
+        if mode == "own":
+            shown = slow_linear(slow_norm(shown, p, "attention.text_norm"), p, "residual")
+        expected = slow_linear(slow_norm(shown, p, "norm"), p, "classifier")
+        np.testing.assert_allclose(found[i].detach(), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("mode", ["bank", "own", "learned", "linear"])
+def test_other_heads_answer_no_text_by_itself(mode: str) -> None:
+    assert not HeadOptions(mode=mode).answers_words
+
+
 def test_learned_queries_cost_their_own_size_and_nothing_else() -> None:
     sizes = {mode: sum(q.numel() for q in head_of(mode).parameters()) for mode in ("bank", "learned")}
     assert sizes["learned"] == sizes["bank"] + K * DT

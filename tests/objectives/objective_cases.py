@@ -18,7 +18,7 @@ from picturebook.data.text_table import TextTable
 from picturebook.models.heads import HeadOptions, build_head
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.objective import Objective
-from picturebook.objectives.image_text import HeadLossOptions, ImageText
+from picturebook.objectives.image_text import ClassExamples, HeadLossOptions, ImageText
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, Supervised, SupervisedOptions
 from picturebook.stores.packed import PackedArray, PackedWriter
 from picturebook.teachers import ClassifierTeacher, TableTeacher, one_hot_logits
@@ -151,15 +151,18 @@ def _within_a_batch(settings: dict[str, Any]) -> frozenset[str]:
     return frozenset(names)
 
 
-def image_text(folder: Path) -> Built:
+def image_text(folder: Path, *, residual: bool = False) -> Built:
     whole = batch()
     writer = PackedWriter.start(folder, ids=whole.ids.numpy(), num_views=1, record=(16, 32), dtype=np.float16, fingerprint={})
     with torch.no_grad():
         writer.write(whole.ids.numpy(), whole.views.numpy(), encoder(2).eval().tokens(images()).numpy())
     writer.finish()
-    options = HeadOptions(mode="own", width=16, num_heads=2, dropout=0.0)
+    options = HeadOptions(mode="own", width=16, num_heads=2, dropout=0.0, residual=residual)
     head = build_head(options, token_width=32, num_tokens=16, text_width=TEXT_WIDTH, num_classes=3, seed=0)
-    objective = ImageText(head, PackedArray.open(folder, {}), texts=texts(), options=HeadLossOptions(label_smoothing=0.1))
+    vectors = torch.randn(5, TEXT_WIDTH, generator=torch.Generator().manual_seed(2))
+    examples = ClassExamples(vectors, torch.arange(5) % 3, 0.5) if residual else None
+    loss = HeadLossOptions(label_smoothing=0.1)
+    objective = ImageText(head, PackedArray.open(folder, {}), texts=texts(), options=loss, examples=examples)
     return Built(objective, {"head"})
 
 
@@ -171,6 +174,7 @@ BUILDERS: dict[str, Callable[[Path], Built]] = {
     **DINO_BUILDERS,
     **OWN_TEACHER_BUILDERS,
     "image_text": image_text,
+    "image_text/class text": partial(image_text, residual=True),
     "soft_targets": partial(soft_targets, distilled="both", label_weight=0.3),
     "soft_targets/alignment": partial(soft_targets, alignment=CONTRAST, distilled="both"),
     "soft_targets/alignment without labels": partial(soft_targets, alignment=COSINE, label_weight=0.0),

@@ -111,6 +111,8 @@ def _words(settings: Mapping[str, Any]) -> str:
     told = [
         _told(settings[part]) for part in ("text", "alignment_text") if settings.get(part, {}).get("source", "none") != "none"
     ]
+    if settings.get("class_text", {}).get("source", "none") != "none":
+        told.append(f"What is said of the classes taught the teacher too. {_told(settings['class_text'])}")
     if settings.get("smoothing_text", {}).get("source", "none") != "none":
         told.append("Labels were smoothed by words: more of each went to the classes of which the same is said.")
     return "\n\n".join(told) or "No words took part in this run."

@@ -53,6 +53,11 @@ class HeadOptions(Options):
             raise ValueError(f"head.scorer takes effect with head.mode = 'bank' or 'learned' only, got {self.mode!r}: remove it")
         return self
 
+    @property
+    def answers_words(self) -> bool:
+        """Whether words have a way to the answer beside the picture."""
+        return self.residual or self.mode == "text"
+
 
 @dataclass(frozen=True, slots=True)
 class HeadOutput:
@@ -129,7 +134,16 @@ class OwnTextHead(nn.Module):
         representation = attended[:, 0]
         if self.residual is not None:
             representation = representation + self.residual(self.attention.text_norm(texts.mean()))
-        return HeadOutput(self.classifier(self.dropout(self.norm(representation))), representation, maps)
+        return HeadOutput(self._classify(representation), representation, maps)
+
+    def answer_words(self, texts: Float[Tensor, "texts text_width"]) -> Float[Tensor, "texts classes"]:
+        """Logits of texts without a picture: W LN(W_r LN(text)) + b. For heads with a residual."""
+        assert self.residual is not None
+        return self._classify(self.residual(self.attention.text_norm(texts)))
+
+    def _classify(self, representation: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(self.norm(representation)))
+        return logits
 
 
 class ClassBankHead(nn.Module):
@@ -218,7 +232,12 @@ class TextHead(nn.Module):
                 "A head with mode 'text' classifies each image's own text, and got no texts. Give texts, or use 'bank'."
             )
         vectors = texts.mean()
-        return HeadOutput(self.classifier(self.dropout(self.norm(vectors))), vectors)
+        return HeadOutput(self.answer_words(vectors), vectors)
+
+    def answer_words(self, texts: Float[Tensor, "texts text_width"]) -> Float[Tensor, "texts classes"]:
+        """Logits of texts."""
+        logits: Tensor = self.classifier(self.dropout(self.norm(texts)))
+        return logits
 
 
 Head = LinearHead | OwnTextHead | ClassBankHead | TextHead

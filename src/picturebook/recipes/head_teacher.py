@@ -21,7 +21,7 @@ from picturebook.evaluate import Model
 from picturebook.models.head_ensembles import Experts, FoldedHead
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.models.saved_teacher import SavedTeacher, save_teacher
-from picturebook.objectives.image_text import HeadLossOptions, ImageText
+from picturebook.objectives.image_text import ClassExamples, HeadLossOptions, ImageText
 from picturebook.recipes.encoders import TRAIN, teacher_logits
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.tokens import EncoderOptions, held_out_tokens
@@ -62,6 +62,8 @@ class HeadParts:
     texts: TextTable | None
     fingerprint: dict[str, str]
     """Of encoder, text encoder and words; the heads' weights come when they are trained."""
+    examples: ClassExamples | None = None
+    """Words of the classes, which teach heads that answer words."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,9 @@ def train_heads(
     folded = FoldedHead([make() for _ in range(max(1, options.folds))])
     for fold, experts in enumerate(folded.folds):
         suffix = f"-fold-{fold + 1}" if options.folds else ""
-        for name, head in zip(names, experts.heads, strict=True):
-            objective = ImageText(head, parts.tokens, texts=parts.texts, options=options.loss)
+        for name, head, shape in zip(names, experts.heads, saved.heads, strict=True):
+            examples = parts.examples if shape.answers_words else None
+            objective = ImageText(head, parts.tokens, texts=parts.texts, options=options.loss, examples=examples)
             taught = rows[numbers != fold] if options.folds else rows
             stages.train(name + suffix, objective, rows=taught, options=training, on_tokens=True)
     trained = TrainedHead(folded.to(stages.device).eval(), FoldTable(stages.pictures.ids[rows], numbers))

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Literal
 
 from picturebook.controls import TargetOptions, check_targets
-from picturebook.data.texts import TextOptions, check_texts
+from picturebook.data.texts import TextOptions
 from picturebook.errors import OptionError
 from picturebook.models.head_ensembles import Combination
 from picturebook.models.heads import HeadOptions
@@ -17,6 +17,7 @@ from picturebook.models.saved_teacher import SavedTeacher, build_experts
 from picturebook.objectives.soft_targets import SoftTargetOptions
 from picturebook.recipes.alignment import AlignedRecipe, check_alignment
 from picturebook.recipes.auditing import Claims, audit, refuse_label_privileged
+from picturebook.recipes.class_examples import ClassTextOptions, check_class_text, class_examples
 from picturebook.recipes.encoders import check_encoder, controlled, learn
 from picturebook.recipes.head_teacher import (
     HeadParts,
@@ -32,7 +33,7 @@ from picturebook.recipes.options import refuse_mixed
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.tokens import encode_pictures
-from picturebook.recipes.words import Words
+from picturebook.recipes.words import Words, check_words
 
 
 class ImageTextTeacherOptions(HeadTeacherOptions):
@@ -49,6 +50,11 @@ class ImageTextTeacherOptions(HeadTeacherOptions):
     allow_label_privileged: bool = False
     """Let a teacher label although the audit found that its words tell the answer; its students need the controls S1 to S3."""
 
+    @property
+    def heads(self) -> list[HeadOptions]:
+        """The head, and its partner if it has one."""
+        return [self.head] if self.partner == "none" else [self.head, HeadOptions(mode=self.partner)]
+
 
 class ImageTextRecipe(AlignedRecipe):
     """The student learns from a teacher that reads words beside the pictures."""
@@ -57,6 +63,8 @@ class ImageTextRecipe(AlignedRecipe):
     """This recipe."""
     text: TextOptions = TextOptions()
     """The words."""
+    class_text: ClassTextOptions = ClassTextOptions()
+    """What is said of the classes, beside pictures' own words."""
     teacher: ImageTextTeacherOptions = ImageTextTeacherOptions()
     """The teacher."""
     targets: TargetOptions = TargetOptions()
@@ -77,24 +85,10 @@ def check(options: ImageTextRecipe) -> str | None:
     refuse_mixed(options.views, "the teacher's head is taught on whole ones")
     check_targets(options.targets, with_representation=options.loss.with_representation)
     check_heads(teacher, with_representation=options.loss.with_representation)
-    mode = teacher.head.mode
-    if mode in ("learned", "linear") and text.source != "none":
-        raise OptionError(f"teacher.head.mode = {mode!r} reads no words: need text.source = 'none', got {text.source!r}.")
-    if mode in ("bank", "own", "text"):
-        check_texts(text, "bank" if mode == "bank" else "own")
-    if text.kind != "label_blind" and (teacher.head.residual or mode == "text" or teacher.partner == "text"):
-        setting = "head.residual" if teacher.head.residual else "head.mode = 'text'" if mode == "text" else "partner = 'text'"
-        raise OptionError(
-            f"teacher.{setting} lets the words answer by themselves: need text.kind = 'label_blind', got {text.kind!r}."
-        )
-    if teacher.partner == "text" and mode != "own":
-        raise OptionError(f"teacher.partner = 'text' needs head.mode = 'own', whose words it reads, got {mode!r}.")
     if teacher.partner == "none" and teacher.combination != "product":
         raise OptionError(f"teacher.combination = {teacher.combination!r} takes no effect without teacher.partner: remove it.")
-    if mode not in ("own", "text") and text.kind != "unknown":
-        raise OptionError(f"text.kind says what a picture's own text may know, and head.mode = {mode!r} reads none: remove it.")
-    if teacher.partner == mode:
-        raise OptionError(f"teacher.partner = {teacher.partner!r} is what the head is already: take another, or 'none'.")
+    check_words(text, teacher.head, teacher.partner)
+    check_class_text(options.class_text, text, teacher.heads)
     column = (text.column or options.data.columns.text) if text.source == "column" else None
     return check_alignment(options, options.loss.alignment, column=column)
 
@@ -125,19 +119,18 @@ def make_teacher(stages: Stages, options: ImageTextRecipe) -> tuple[TrainedHead,
     """Encode words and pictures and train the heads that join them."""
     teacher = options.teacher
     check_held_out(stages, teacher, audited=options.text.source != "none")
+    examples = class_examples(stages, options.class_text, text_encoder=teacher.text_encoder)
     words = Words(stages, options.text, teacher.head, text_encoder=teacher.text_encoder)
     encoder, tokens = encode_pictures(stages, teacher)
-    parts = HeadParts(
-        encoder, tokens, words.own, {"image encoder": stages.fingerprints["image encoder"], "words": words.fingerprint}
-    )
-    partners = [] if teacher.partner == "none" else [HeadOptions(mode=teacher.partner)]
+    known = {"image encoder": stages.fingerprints["image encoder"], "words": words.fingerprint}
+    parts = HeadParts(encoder, tokens, words.own, known, examples)
     saved = SavedTeacher(
         image_encoder=encoder.name,
         image_size=encoder.image_size,
         num_classes=len(stages.pictures.classes),
         text_encoder=teacher.text_encoder if words.fingerprint != "none" else None,
         text_width=words.width,
-        heads=[teacher.head, *partners],
+        heads=teacher.heads,
         combination=teacher.combination,
         folds=teacher.folds,
         class_queries=1 if words.bank is None else words.bank.vectors.shape[1],

@@ -9,7 +9,8 @@ import numpy as np
 from picturebook.caching import short_hash
 from picturebook.data.findings import quantity
 from picturebook.data.text_table import TextTable
-from picturebook.data.texts import TextOptions, class_texts, naming, own_texts
+from picturebook.data.texts import TextOptions, check_texts, class_texts, naming, own_texts
+from picturebook.errors import OptionError
 from picturebook.models.heads import HeadOptions
 from picturebook.models.text_encoders import TextEncoder, load_text_encoder, whiten_queries
 from picturebook.recipes.stages import Stages
@@ -18,6 +19,35 @@ from picturebook.types import Queries
 
 LEARNED_WIDTH = 384
 """Width of learned queries: that of all-MiniLM-L6-v2, so that heads with and without words have the same size."""
+
+
+def check_words(text: TextOptions, head: HeadOptions, partner: str) -> None:
+    """Refuse words that do not go with the heads that would read them.
+
+    Args:
+        text: the words.
+        head: the first of the heads.
+        partner: the mode of the second, or "none".
+
+    Raises:
+        OptionError: words that nobody reads, or too few, or ones that may know the label where they answer by themselves.
+    """
+    mode = head.mode
+    if mode in ("learned", "linear") and text.source != "none":
+        raise OptionError(f"teacher.head.mode = {mode!r} reads no words: need text.source = 'none', got {text.source!r}.")
+    if mode in ("bank", "own", "text"):
+        check_texts(text, "bank" if mode == "bank" else "own")
+    if text.kind != "label_blind" and (head.answers_words or partner == "text"):
+        setting = "head.residual" if head.residual else "head.mode = 'text'" if mode == "text" else "partner = 'text'"
+        raise OptionError(
+            f"teacher.{setting} lets the words answer by themselves: need text.kind = 'label_blind', got {text.kind!r}."
+        )
+    if partner == "text" and mode != "own":
+        raise OptionError(f"teacher.partner = 'text' needs head.mode = 'own', whose words it reads, got {mode!r}.")
+    if mode not in ("own", "text") and text.kind != "unknown":
+        raise OptionError(f"text.kind says what a picture's own text may know, and head.mode = {mode!r} reads none: remove it.")
+    if partner == mode:
+        raise OptionError(f"teacher.partner = {partner!r} is what the head is already: take another, or 'none'.")
 
 
 class Words:

@@ -1,0 +1,112 @@
+"""Words of the classes that teach a teacher's head beside pictures and their own words."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from picturebook.config import run_recipe
+from picturebook.data.texts import class_texts
+from picturebook.errors import OptionError, TextError
+from picturebook.models.saved_teacher import load_teacher
+from picturebook.models.text_encoders import load_text_encoder
+from picturebook.recipes.class_examples import ClassTextOptions, class_examples
+from picturebook.runs import RunFolder
+from picturebook.writing import read_json
+from toy_runs import make_stages
+from toys import CLASSES
+
+Make = Callable[..., Any]
+RESIDUAL = {"teacher": {"head": {"residual": True}}}
+BY_TOKENS = {"source": "column", "kind": "label_blind", "queries": "tokens"}
+SENTENCES = {name: [f"{name} one", f"two {name}", name][: count + 1] for count, name in enumerate(CLASSES)}
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> dict[str, Any]:
+    """One sentence of the first class, two of the second, three of the third."""
+    file = tmp_path / "descriptions.json"
+    file.write_text(json.dumps(SENTENCES))
+    return {"source": "descriptions", "descriptions": str(file)}
+
+
+def test_each_sentence_is_an_example_of_its_class(
+    recipe_options: Make, toy_text_encoder: Path, described: dict[str, Any], tmp_path: Path
+) -> None:
+    options = recipe_options("own", tmp_path / "run", class_text=described | {"weight": 0.25}, **RESIDUAL)
+    RunFolder(tmp_path / "run").start(resume=False, resolved="")
+    stages = make_stages(options)
+    found = class_examples(stages, options.class_text, text_encoder=str(toy_text_encoder))
+    assert found is not None
+    assert found.weight == 0.25
+    assert found.labels.tolist() == [0, 1, 1, 2, 2, 2]
+    sentences = [sentence for name in CLASSES for sentence in SENTENCES[name]]
+    torch.testing.assert_close(found.texts, load_text_encoder(str(toy_text_encoder)).encode(sentences))
+    assert "class words" in stages.fingerprints
+    assert "words" not in stages.fingerprints
+    assert class_examples(stages, ClassTextOptions(), text_encoder="none is loaded") is None
+
+
+def test_a_control_exchanges_whose_sentences_they_are(described: dict[str, Any]) -> None:
+    options = ClassTextOptions.model_validate(described | {"control": "permuted_bank"})
+    texts = class_texts(options, CLASSES).sentences
+    assert sorted(texts) == sorted(tuple(text) for text in SENTENCES.values())
+    assert all(text != tuple(SENTENCES[name]) for name, text in zip(CLASSES, texts, strict=True))
+
+
+def test_a_head_learns_what_is_said_of_classes_and_the_run_tells_both_losses(
+    recipe_options: Make, toy_text_encoder: Path, described: dict[str, Any], tmp_path: Path
+) -> None:
+    training = {"teacher": {"head": {"residual": True, "dropout": 0.0}, "train": {"epochs": 40, "learning_rate": 3e-3}}}
+    run = run_recipe(recipe_options("own", tmp_path / "run", class_text=described, **training))
+    first, *_, last = (line for line in run.read_metrics() if line["stage"] == "head")
+    assert first["loss"] == pytest.approx(first["cross_entropy"] + 0.5 * first["class_text_cross_entropy"])
+    assert last["class_text_cross_entropy"] < 0.5 < first["class_text_cross_entropy"]
+    provenance = read_json(run.provenance)
+    assert {"words", "class words"} <= provenance["fingerprints"].keys()
+    assert provenance["words"]["descriptions"]["sentences"] == 6
+    _, head, _ = load_teacher(run.teacher)
+    vectors = load_text_encoder(str(toy_text_encoder)).encode([sentence for name in CLASSES for sentence in SENTENCES[name]])
+    with torch.no_grad():
+        answers: Any = head.folds[0].heads[0]
+        assert answers.answer_words(vectors).argmax(dim=1).tolist() == [0, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("partner", ["text", "linear"])
+def test_of_two_heads_those_that_answer_words_learn_them(recipe_options: Make, tmp_path: Path, partner: str) -> None:
+    residual = partner == "linear"
+    teacher = {"partner": partner, "head": {"residual": residual}}
+    run = run_recipe(recipe_options("own", tmp_path / "run", class_text={"source": "classes"}, teacher=teacher))
+    taught = {line["stage"] for line in run.read_metrics() if "class_text_cross_entropy" in line}
+    assert taught == {"head" if residual else "partner"}
+
+
+@pytest.mark.parametrize(
+    ("case", "changes", "said"),
+    [
+        ("own", {"class_text": {"source": "classes"}}, "need teacher.head.residual = true"),
+        ("bank", {"class_text": {"source": "classes"}}, "need teacher.head.residual = true"),
+        ("own", {"class_text": {"weight": 0.1}, **RESIDUAL}, "settings but no words"),
+        ("own", {"class_text": {"source": "classes", "queries": "tokens"}, **RESIDUAL}, "remove its queries and kind"),
+        ("own", {"class_text": {"source": "classes", "kind": "privileged"}, **RESIDUAL}, "remove its queries and kind"),
+        ("own", {"class_text": {"source": "classes", "control": "other_row"}, **RESIDUAL}, r"class_text\.control = 'other_row'"),
+        (
+            "own",
+            {
+                "class_text": {"source": "classes"},
+                "text": BY_TOKENS,
+                **RESIDUAL,
+            },
+            r"need text\.queries = 'text' or 'sentences'",
+        ),
+        ("own", {"class_text": {"source": "descriptions", "descriptions": "gone.json"}, **RESIDUAL}, r"class_text\.descriptions"),
+    ],
+)
+def test_words_that_cannot_be_or_have_no_use_are_refused(
+    recipe_options: Make, tmp_path: Path, case: str, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises((OptionError, TextError), match=said):
+        run_recipe(recipe_options(case, tmp_path / "run", **changes))
