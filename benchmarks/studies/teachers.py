@@ -32,6 +32,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "teachers.jsonl"
 DESCRIPTIONS = {"source": "descriptions", "descriptions": str(HERE.parent / "data" / "descriptions" / "emoji64.json")}
 CAPTIONS = {"source": "column", "column": "masked_text", "kind": "label_blind", "mask_class_words": True}
+SAID = DESCRIPTIONS | {"with_names": True}
 NO_WORDS = {"source": "none"}
 
 
@@ -63,11 +64,19 @@ TEACHERS: dict[str, dict[str, Any]] = {
     "own captions": own(CAPTIONS),
     "own captions, residual": own(CAPTIONS, head=RESIDUAL),
     "own captions, residual, three times the steps": own(CAPTIONS, head=RESIDUAL, train={"epochs": 3 * EPOCHS}),
+    "own captions, residual, class texts": own(CAPTIONS, head=RESIDUAL) | {"class_text": SAID},
+    "own captions, residual, class texts × linear": own(CAPTIONS, head=RESIDUAL, partner="linear") | {"class_text": SAID},
+    "own captions, residual, class texts exchanged": own(CAPTIONS, head=RESIDUAL)
+    | {"class_text": SAID | {"control": "permuted_bank"}},
+    "own captions, residual, random words for class texts": own(CAPTIONS, head=RESIDUAL)
+    | {"class_text": SAID | {"control": "random_words"}},
     "own captions, tokens, residual": own(CAPTIONS | {"queries": "tokens"}, head=RESIDUAL),
     "own captions × linear": own(CAPTIONS, partner="linear"),
     "own captions, residual × linear": own(CAPTIONS, head=RESIDUAL, partner="linear"),
     "learned queries × linear": {"text": NO_WORDS, "teacher": {"head": {"mode": "learned"}, "partner": "linear"}},
     "captions alone": own(CAPTIONS, head={"mode": "text"}),
+    "captions alone, class texts": own(CAPTIONS, head={"mode": "text"}) | {"class_text": SAID},
+    "captions alone, class texts × linear": own(CAPTIONS, head={"mode": "text"}, partner="linear") | {"class_text": SAID},
     "captions alone × linear": own(CAPTIONS, head={"mode": "text"}, partner="linear"),
     "another row's captions, residual": own(CAPTIONS | {"control": "other_row"}, head=RESIDUAL),
     "another row's captions, residual × linear": own(CAPTIONS | {"control": "other_row"}, head=RESIDUAL, partner="linear"),
@@ -99,6 +108,7 @@ def settings(name: str, share: float, seed: int, data: Path, cache: Path, out: P
         "student": {"model": "resnet10t", "model_args": {"channels": [32, 64, 128, 256]}, "image_size": 32},
         "train": {"epochs": 25, "batch_size": 128, "num_views": 4},
         "text": chosen["text"],
+        "class_text": chosen.get("class_text", NO_WORDS),
         "teacher": teacher | chosen["teacher"] | {"train": {"epochs": epochs}},
     }
 
