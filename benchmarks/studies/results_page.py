@@ -20,7 +20,8 @@ test pictures. Under {CLAIM} seeds nothing is claimed.
   study).
 - *Tuned* are two numbers of the loss, on the validation pictures of one seed: the luck of that choice is in no interval. Some of
   these pictures are test pictures in other folds, and so are some of those on which the form of learning was searched (search
-  studies). Arms that were not tuned have the settings of one that was, and are marked.
+  studies, `teachers.py`, and a first look at class texts, which asked training pictures of one fold too). Arms that were not
+  tuned have the settings of one that was, and are marked.
 - The classes' descriptions were written before any study that reads them had run, but an hour after the ground study's first
   test results, which are of heads that read names and captions.
 - *Reading*: what may be said of a contrast. Two arms are equal within a margin where both one-sided tests reject and the interval

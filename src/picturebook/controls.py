@@ -4,9 +4,6 @@ class_mean             every target is the mean target of its class: no instance
 within_class_shuffle   every target is that of another picture of its class (S2)
 matched_smoothing      smoothed labels with the mean entropy of the targets: no similarity of classes either (S3)
 
-A class is that of the label. Pictures without one are a group of their own: all that a teacher knows of them, their class too,
-it knows of single pictures.
-
 A student that learns as much from a control as from the targets shows that the teacher carried nothing that the control lacks.
 """
 
@@ -57,13 +54,13 @@ class ClassTargets:
     """Targets that are a function of the label alone.
 
     Args:
-        table: [K + 1, K], logits of each class's target, and of that of pictures without a label.
+        table: [K, K], logits of each class's target.
         ids: [n], sample ids.
-        labels: [n], their classes; K without a label.
+        labels: [n], their classes.
     """
 
     def __init__(
-        self, table: Float[Tensor, "groups classes"], ids: Int64[np.ndarray, " samples"], labels: Int64[np.ndarray, " samples"]
+        self, table: Float[Tensor, "classes classes"], ids: Int64[np.ndarray, " samples"], labels: Int64[np.ndarray, " samples"]
     ) -> None:
         self._table = table
         order = np.argsort(ids)
@@ -80,7 +77,7 @@ class ShuffledTargets:
     Args:
         teacher: gives the targets.
         ids: [n], sample ids.
-        labels: [n], their classes, or one more number for those without; a class of one sample keeps its targets.
+        labels: [n], their classes; a class of one sample keeps its targets.
         seed: of the shuffle.
     """
 
@@ -105,19 +102,16 @@ class ShuffledTargets:
 
 def class_mean(
     targets: TargetStore, labels: Int64[np.ndarray, " samples"], num_classes: int, *, temperature: float
-) -> Float[Tensor, "groups classes"]:
+) -> Float[Tensor, "classes classes"]:
     """Logits whose softmax at `temperature` is the mean over a class's samples and views of the targets at that temperature.
 
     Args:
         targets: that are stored.
-        labels: [n], classes of `targets.ids`, in that order; K without a label.
-        num_classes: K.
+        labels: [n], classes of `targets.ids`, in that order.
+        num_classes: K; a class without samples gets an even target.
         temperature: at which the student learns.
-
-    Returns:
-        [K + 1, K], one row a class and one for samples without a label; where there are no samples, an even one.
     """
-    sums = np.zeros((num_classes + 1, num_classes))
+    sums = np.zeros((num_classes, num_classes))
     for rows, probs in _probabilities(targets, temperature):
         np.add.at(sums, labels[rows], probs.sum(axis=1))
     totals = sums.sum(axis=1, keepdims=True)
@@ -125,11 +119,8 @@ def class_mean(
     return torch.from_numpy(temperature * np.log(np.maximum(means, 1e-12))).float()
 
 
-def matched_smoothing(targets: TargetStore, num_classes: int, *, temperature: float) -> Float[Tensor, "groups classes"]:
-    """Logits of smoothed labels, (1 − ε) y + ε / K at `temperature`, whose entropy is the mean entropy of the targets.
-
-    [K + 1, K]: without a label there is nothing to smooth, and the last row is even.
-    """
+def matched_smoothing(targets: TargetStore, num_classes: int, *, temperature: float) -> Float[Tensor, "classes classes"]:
+    """Logits of smoothed labels, (1 − ε) y + ε / K at `temperature`, whose entropy is the mean entropy of the targets."""
     entropies = [entr(probs).sum(axis=2).mean(axis=1) for _, probs in _probabilities(targets, temperature)]
     wanted = float(np.concatenate(entropies).mean())
 
@@ -143,7 +134,7 @@ def matched_smoothing(targets: TargetStore, num_classes: int, *, temperature: fl
 
     epsilon = brentq(excess, 0.0, 1.0) if excess(0.0) < 0.0 < excess(1.0) else float(wanted > 0.0)
     off = np.full((num_classes, num_classes), epsilon / num_classes)
-    probs = np.vstack([off + np.eye(num_classes) * (1 - epsilon), np.full(num_classes, 1 / num_classes)])
+    probs = off + np.eye(num_classes) * (1 - epsilon)
     return torch.from_numpy(temperature * np.log(np.maximum(probs, 1e-12))).float()
 
 

@@ -118,6 +118,15 @@ def test_noise_is_on_unless_it_is_said_off_and_is_written_as_it_was(recipe_optio
         NoisyStudentOptions(model_args={"drop_rate": 0.1})
 
 
+def test_a_teacher_that_takes_no_depth_is_told_so(recipe_options: Make, tmp_path: Path) -> None:
+    teacher = {"model": "vgg11", "model_args": {"drop_path_rate": 0}}
+    with pytest.raises(ModelError, match="'drop_path_rate'"):
+        run_recipe(recipe_options("noisy_student", tmp_path / "with", teacher={"model": "vgg11"}))
+    with pytest.raises(ModelError, match="image_size") as refused:  # 16 pixels are too few for it
+        run_recipe(recipe_options("noisy_student", tmp_path / "without", teacher=teacher))
+    assert "drop_path_rate" not in str(refused.value)
+
+
 # ---- what is refused ----------------------------------------------------------------------------------------------------
 
 

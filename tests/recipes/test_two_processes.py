@@ -46,6 +46,14 @@ PARALLEL: dict[str, tuple[str, dict[str, Any]]] = {
     "confidence-weighted": ("born_again", {"student": VIT, "train": UNEVEN, "loss": {"divergence": "cwtm"}}),
     # Classes are correlated over the pictures of both processes.
     "correlations": ("born_again", {"student": VIT, "train": UNEVEN, "loss": {"divergence": "dist"}}),
+    "class texts": (
+        "own",
+        {
+            "train": SGD,
+            "teacher": {"train": UNEVEN, "head": {"dropout": 0.0, "residual": True}},
+            "class_text": {"source": "classes"},
+        },
+    ),
     "noisy student": (
         "noisy_student",
         {"student": merged(VIT, {"dropout": 0.0, "stochastic_depth": 0.0}), "train": UNEVEN, "iterations": 2},
@@ -133,6 +141,10 @@ def parallel(
             parts = two.model_copy(update={"out": f"{two.out}-parts", "strategy": "fsdp"})
             runs[f"{name}, in parts"] = (runs[name][0], RunFolder(Path(parts.out)))
             files.append(written(f"{name}-parts", parts))
+    # Shares of 9 and 8 in 4 parts: a process with fewer parts than the other would wait for it for ever.
+    parts = {**SGD, "batch_size": 17, "accumulate": 4, "epochs": 1}
+    gathering = recipe_options("born_again", root / "gathering", student=VIT, train=parts, loss={"divergence": "dist"})
+    files.append(written("gathering", gathering))
     resumed = recipe_options("supervised", root / "begun", train=SGD)
     with pytest.raises(PowerCutError):
         run_recipe(resumed, reporter=Interrupting("training student", 4))
@@ -161,6 +173,10 @@ def test_two_processes_equal_one(parallel: Parallel, name: str) -> None:
         assert (ours["stage"], ours["step"]) == (theirs["stage"], theirs["step"])
         for term in ours.keys() - {"stage", "images_per_second", "val_accuracy"}:
             assert ours[term] == pytest.approx(theirs[term], rel=1e-4, abs=1e-6), term
+
+
+def test_uneven_shares_go_in_as_many_parts(parallel: Parallel) -> None:
+    assert RunFolder(parallel.root / "gathering").finished
 
 
 def test_after_a_training_both_processes_hold_the_same_batch_statistics(parallel: Parallel) -> None:

@@ -55,7 +55,9 @@ class Stepper:
         # DDP takes the mean over processes; with uneven shares that is no mean over samples until each is weighted by its share.
         share = len(batch) * accelerator.num_processes / batches.size(step)
         before = [buffer.clone() for buffer in self._buffers] if options.nonfinite_steps else []
-        total, terms = self._differentiate(batch, share)
+        # As many parts in each process, however its share is rounded: a loss may gather rows of all in every part.
+        num_parts = max(1, min(options.accumulate, batches.size(step) // accelerator.num_processes))
+        total, terms = self._differentiate(batch, share, num_parts)
         norm = self._clip(options.clip or math.inf)
         bad = ~torch.isfinite(norm)
         self._update(bad, before)
@@ -91,10 +93,10 @@ class Stepper:
             "leave such steps out (nonfinite_steps)."
         )
 
-    def _differentiate(self, batch: Batch, share: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def _differentiate(self, batch: Batch, share: float, num_parts: int) -> tuple[Tensor, dict[str, Tensor]]:
         totals: list[Tensor] = []
         terms: dict[str, list[Tensor]] = {}
-        for part, weight, context in self._parts(batch):
+        for part, weight, context in self._parts(batch, num_parts):
             with context:
                 loss = self._module(part)
                 (loss.total * (share * weight)).backward()
@@ -104,9 +106,9 @@ class Stepper:
         self.state.trained.take_gradients()
         return torch.stack(totals).sum(), {name: torch.stack(values).sum() for name, values in terms.items()}
 
-    def _parts(self, batch: Batch) -> Iterator[tuple[Batch, float, Any]]:
+    def _parts(self, batch: Batch, num: int) -> Iterator[tuple[Batch, float, Any]]:
         """The batch's parts, their shares of it, and what keeps processes from adding gradients before the last of them."""
-        places = torch.arange(len(batch)).chunk(self.training.options.accumulate)
+        places = torch.arange(len(batch)).tensor_split(num)
         if len(places) == 1:
             yield batch, 1.0, nullcontext()
             return

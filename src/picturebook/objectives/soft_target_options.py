@@ -111,7 +111,7 @@ class SoftTargetOptions(Options):
     def _changed(self, *names: str) -> list[str]:
         return [name for name in names if getattr(self, name) != SoftTargetOptions.model_fields[name].default]
 
-    def check_classes(self, num_classes: int) -> None:
+    def refuse_few_classes(self, num_classes: int) -> None:
         """Refuse what says nothing of so few classes.
 
         Raises:

@@ -158,7 +158,7 @@ class SoftTargets(Objective):
         super().__init__()
         assert (class_weights is None) == (options.class_weights == "none")
         self.register_buffer("class_weights", class_weights)
-        options.check_classes(student.num_classes)
+        options.refuse_few_classes(student.num_classes)
         self.student = student
         # Not a child: what the teacher knows is neither trained nor saved with the student.
         self._teacher = (teacher,)

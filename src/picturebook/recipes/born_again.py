@@ -62,7 +62,7 @@ def check(options: BornAgainRecipe) -> None:
 
 def run(stages: Stages, options: BornAgainRecipe) -> None:
     """Train the generations; the teacher, every generation and their ensembles are evaluated beside the student."""
-    options.loss.check_classes(len(stages.pictures.classes))
+    options.loss.refuse_few_classes(len(stages.pictures.classes))
     teacher = options.teacher
     network = train_encoder(stages, teacher) if teacher.run == TRAIN else load_classifier(stages, teacher.run)
     generations = [network]

@@ -106,7 +106,7 @@ class _Taught:
 
 def run(stages: Stages, options: DistilRecipe) -> None:
     """Make the teacher, store its targets, train the student on them."""
-    options.loss.check_classes(len(stages.pictures.classes))
+    options.loss.refuse_few_classes(len(stages.pictures.classes))
     taught = _by_head(stages, options) if options.teacher.head == "linear" else _by_classifiers(stages, options)
     given = controlled(stages, taught.targets, options.targets, temperature=options.loss.temperature)
     width = taught.representation_width

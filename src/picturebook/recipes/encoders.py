@@ -126,23 +126,23 @@ def load_zero_shot_classifier(stages: Stages, path: str) -> ZeroShotClassifier:
 
 
 def controlled(stages: Stages, targets: Teacher, options: TargetOptions, *, temperature: float) -> Teacher:
-    """The targets, or the control of them that is asked for; pictures without a label are a group of their own.
-
-    To take the teacher's own answer for their class would leave in the control what it is to leave out: what the teacher knows of
-    single pictures.
-    """
+    """The targets, or the control of them that is asked for; an unlabelled picture's class is the teacher's own answer."""
     if options.control == "none":
         return targets
     assert isinstance(targets, StoredTeacher)
     targets = targets.at(temperature)
     ids, rows = stages.pictures.ids, stages.train_rows
     order = rows[np.argsort(ids[rows])]  # as the store has them
-    labels, classes = stages.pictures.labels[order], len(stages.pictures.classes)
-    if num := int((labels == UNLABELLED).sum()):
-        labels = np.where(labels == UNLABELLED, classes, labels)
-        stages.reporter.say(f"For the control, {num:,} pictures without a label are a group of their own.")
+    labels = stages.pictures.labels[order].copy()
+    unlabelled = labels == UNLABELLED
+    if unlabelled.any():
+        labels[unlabelled] = targets.store.rows(unlabelled).mean(axis=1).argmax(axis=1)
+        stages.reporter.say(
+            f"For the control, {int(unlabelled.sum())} pictures without a label are of the class that the teacher says."
+        )
     if options.control == "within_class_shuffle":
         return ShuffledTargets(targets, ids[order], labels, seed=stages.options.seed)
+    classes = len(stages.pictures.classes)
     if options.control == "class_mean":
         table = class_mean(targets.store, labels, classes, temperature=temperature)
     else:

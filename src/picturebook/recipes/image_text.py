@@ -100,7 +100,7 @@ def claims_of(options: ImageTextRecipe) -> Claims:
 
 def run(stages: Stages, options: ImageTextRecipe) -> None:
     """Train the heads, audit what they read, store their targets, train the student on them."""
-    options.loss.check_classes(len(stages.pictures.classes))
+    options.loss.refuse_few_classes(len(stages.pictures.classes))
     trained, parts, words = make_teacher(stages, options)
     teacher_name = words.teacher_name
     if words.kind != "none":

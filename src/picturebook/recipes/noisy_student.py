@@ -73,7 +73,7 @@ class FirstTeacherOptions(SupervisedOptions):
     model: str | None = None
     """A smaller network than the student, by timm name; by default the student's own architecture."""
     model_args: dict[str, Any] = Field(default_factory=dict)
-    """Further arguments of `model`. It has the student's drop_rate and drop_path_rate where these are not among them."""
+    """Further arguments of `model`. drop_rate and drop_path_rate are the student's unless they are here; 0 for models without."""
 
 
 class NoisyStudentRecipe(RecipeOptions):
@@ -116,7 +116,7 @@ def check(options: NoisyStudentRecipe) -> None:
 def run(stages: Stages, options: NoisyStudentRecipe) -> None:
     """Train the first teacher and the students in a row; each is evaluated beside the last."""
     divided_rows(stages)
-    networks, counts = [_first_teacher(stages, options)], []
+    networks, counts = [_first_teacher(stages, options.teacher, options.student)], []
     for note in note_larger_teacher(networks[0], stages.new_student()):
         stages.reporter.say(note)
     for number in range(1, options.iterations + 1):
@@ -130,13 +130,13 @@ def run(stages: Stages, options: NoisyStudentRecipe) -> None:
     finish(stages, networks[-1], teachers=teachers)
 
 
-def _first_teacher(stages: Stages, options: NoisyStudentRecipe) -> ImageEncoder:
-    teacher, student = options.teacher, options.student
+def _first_teacher(stages: Stages, teacher: FirstTeacherOptions, student: NoisyStudentOptions) -> ImageEncoder:
     if teacher.run != TRAIN:
         return load_classifier(stages, teacher.run)
     if teacher.model is None:
         return train_encoder(stages, teacher)
     args = {name: value for name, value in student.model_args.items() if name in _ARGUMENTS.values()} | teacher.model_args
+    args = {name: value for name, value in args.items() if value or name not in _ARGUMENTS.values()}
     num_classes, size, seed = len(stages.pictures.classes), student.image_size, stages.part_seed("encoder")
     network = create_image_encoder(teacher.model, num_classes=num_classes, image_size=size, model_args=args, seed=seed)
     refuse_wrong_gradients(network, stages.accelerator)
