@@ -55,7 +55,8 @@ def test_a_linear_probe_leaves_the_pretrained_encoder_in_the_student(finished_ru
 
 def test_class_texts_teach_zero_shot_classification(recipe_options: Make, tmp_path: Path) -> None:
     changes = {"pretrain": {"epochs": 30, "batch_size": 33, "learning_rate": 3e-3}, "train": {"epochs": 1}}
-    results = read_json(run_recipe(recipe_options("siglip", tmp_path / "run", **changes)).results)
+    several = {"templates": ["a photo of a {}.", "{}", "one {}"]}
+    results = read_json(run_recipe(recipe_options("siglip", tmp_path / "run", zero_shot=several, **changes)).results)
     assert results["models"]["zero-shot"]["test"]["accuracy"] > 0.8
 
 
