@@ -99,6 +99,24 @@ def aligned_to(stages: Stages, text: AlignmentTextOptions, student: ImageEncoder
     return AlignedTo(TextTable(ids.numpy(), whitened), projector)
 
 
+def check_class_words(text: TextOptions, setting: str, what: str) -> None:
+    """Refuse words that are not the classes', and what words of classes do not have.
+
+    Args:
+        text: the words.
+        setting: where they stand.
+        what: is done with them, for the sentence.
+
+    Raises:
+        OptionError: a way to ask or a kind, which belong to words of pictures, or words that are no bank.
+    """
+    if text.queries != "text" or text.kind != "unknown":
+        raise OptionError(f"{setting} {what}: remove its queries and kind.")
+    with naming(setting):
+        check_texts(text, "bank")
+    refuse_unread_synonyms(text, setting)
+
+
 @contextmanager
 def naming(setting: str) -> Iterator[None]:
     """What reads texts speaks of the teacher's, `text`; within the block its errors name `setting` instead."""

@@ -5,11 +5,11 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from picturebook.data.texts import TextOptions, check_texts, refuse_unread_synonyms
+from picturebook.data.texts import TextOptions
 from picturebook.errors import OptionError
 from picturebook.models.heads import HeadOptions
 from picturebook.objectives.image_text import ClassExamples
-from picturebook.recipes.alignment import naming
+from picturebook.recipes.alignment import check_class_words, naming
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.words import Words
 
@@ -45,11 +45,7 @@ def check_class_text(text: ClassTextOptions, words: TextOptions, heads: list[Hea
         )
     if words.queries == "tokens":
         raise OptionError("class_text is encoded by the sentence: need text.queries = 'text' or 'sentences', got 'tokens'.")
-    if text.queries != "text" or text.kind != "unknown":
-        raise OptionError("class_text takes each sentence by itself, for its class: remove its queries and kind.")
-    with naming("class_text"):
-        check_texts(text, "bank")
-    refuse_unread_synonyms(text, "class_text")
+    check_class_words(text, "class_text", "takes each sentence by itself, for its class")
 
 
 def class_examples(stages: Stages, text: ClassTextOptions, *, text_encoder: str) -> ClassExamples | None:

@@ -5,11 +5,11 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from picturebook.data.texts import TextOptions, check_texts, refuse_unread_synonyms
+from picturebook.data.texts import TextOptions
 from picturebook.errors import OptionError
 from picturebook.losses import class_likeness
 from picturebook.models.heads import HeadOptions
-from picturebook.recipes.alignment import naming
+from picturebook.recipes.alignment import check_class_words, naming
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.words import Words
 
@@ -37,11 +37,7 @@ def check_smoothing(text: SmoothingTextOptions, label_smoothing: float) -> None:
         return
     if label_smoothing == 0.0:
         raise OptionError("smoothing_text spreads what loss.label_smoothing takes: raise that above 0, or remove the words.")
-    if text.queries != "text" or text.kind != "unknown":
-        raise OptionError("smoothing_text compares classes by one vector each: remove its queries and kind.")
-    with naming("smoothing_text"):
-        check_texts(text, "bank")
-    refuse_unread_synonyms(text, "smoothing_text")
+    check_class_words(text, "smoothing_text", "compares classes by one vector each")
 
 
 def likeness(stages: Stages, text: SmoothingTextOptions) -> Tensor | None:
