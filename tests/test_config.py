@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomlkit
 
+from interrupting import Interrupting, PowerCutError
 from picturebook.config import RECIPES, dump_options, load_options, parse_options, run_recipe
 from picturebook.errors import OptionError, PicturebookError, RunError, TextError
 from picturebook.recipes.options import RecipeOptions
@@ -229,6 +231,19 @@ def test_a_part_that_does_not_exist_is_refused_before_the_training(
         run_recipe(recipe_options(case, tmp_path / "run", **changes))
     assert name in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_begun_before_a_setting_came_goes_on(recipe_options: Make, tmp_path: Path) -> None:
+    options = recipe_options("supervised", tmp_path / "run")
+    with pytest.raises(PowerCutError):
+        run_recipe(options, reporter=Interrupting("training student", 3))
+    file = tmp_path / "run" / "run.toml"
+    before = tomlkit.parse(file.read_text())
+    del before["smoothing_text"]
+    file.write_text(tomlkit.dumps(before))
+    run = run_recipe(options, resume=True)
+    assert run.finished
+    assert "smoothing_text" in run.settings.read_text()
 
 
 def test_a_taken_folder_is_refused_and_a_finished_run_is_left_as_it_is(

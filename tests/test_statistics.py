@@ -300,6 +300,17 @@ def test_more_runs_on_the_same_items_do_not_narrow_what_the_items_leave_open() -
     assert paired_bootstrap([a] * 5, [b] * 5, clusters=[items] * 5) == once
 
 
+def test_each_pair_of_runs_counts_the_same_however_many_items_it_has() -> None:
+    rng = np.random.default_rng(0)
+    sizes = (30, 60)
+    a, b = ([rng.random(size) < rate for size in sizes] for rate in (0.7, 0.5))
+    clusters = [np.arange(30), 100 + np.arange(60)]
+    ours = paired_bootstrap(a, b, clusters=clusters)
+    means = [(first.astype(float) - second).mean() for first, second in zip(a, b, strict=True)]
+    assert ours.mean == pytest.approx(np.mean(means))
+    assert ours.low < np.mean(means) < ours.high
+
+
 def test_the_p_value_of_an_interval_is_that_of_a_normal_mean() -> None:
     low, high = stats.norm.interval(0.9, loc=1.5, scale=0.7)
     expected = 2 * stats.norm.sf(1.5 / 0.7)

@@ -3,6 +3,7 @@
 A new recipe is one file in `recipes/` and one line in RECIPES.
 """
 
+import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -111,6 +112,14 @@ def dump_options(options: RecipeOptions) -> str:
     return tomlkit.dumps(_without_none(options.model_dump(mode="json")))
 
 
+def completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that a run wrote, with the defaults of those that came later; as they are where they cannot be read today."""
+    try:
+        return tomllib.loads(dump_options(parse_options(settings, source="run.toml")))
+    except OptionError:
+        return settings
+
+
 def run_recipe(
     options: RecipeOptions, *, resume: bool = False, reporter: Reporter | None = None, recipe: Recipe | None = None
 ) -> RunFolder:
@@ -158,7 +167,7 @@ def _start(folder: RunFolder, held: ExitStack, *, resume: bool, resolved: str, r
     """Hold the folder for this run alone and begin it, or look at what an earlier try left."""
     if folder.path.is_dir() or not folder.path.exists():
         held.enter_context(folder_held(folder.path))
-    folder.start(resume=resume, resolved=resolved)
+    folder.start(resume=resume, resolved=resolved, completed=completed)
     folder.remove_leftovers()
     if folder.results.is_file() and (wrong := folder.damage()):
         reporter.say(f"{folder.path} is damaged: {wrong}. It is made again.")
@@ -197,7 +206,11 @@ def audit_run(
         raise RunError(f"{path} is a run of {options.recipe}: an audit needs a teacher with a head, of image_text or distil.")
     column = RECIPES[options.recipe].check(options)
     named = (("S1", "class_mean", class_mean), ("S2", "within_class_shuffle", shuffled))
-    controls = {name: control_interval(folder, RunFolder(run), kind=kind) for name, kind, run in named if run is not None}
+    controls = {
+        name: control_interval(folder, RunFolder(run), kind=kind, completed=completed)
+        for name, kind, run in named
+        if run is not None
+    }
     accelerator = build_accelerator(device=options.device, precision=options.precision)
     stages = Stages(options, folder, accelerator, cache=cache_folder(options.cache), text_column=column, reporter=reporter)
     if isinstance(options, distil.DistilRecipe):

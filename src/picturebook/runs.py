@@ -25,6 +25,7 @@ import json
 import os
 import shutil
 import tomllib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,9 @@ from picturebook.writing import (
     write_json,
 )
 
+Settings = dict[str, Any]
+"""As they stand in TOML, table in table."""
+
 ALLOWANCE = ("teacher", "allow_label_privileged")
 """A setting that may change when a run is taken up again: it decides whether to go on, and nothing else."""
 
@@ -53,8 +57,13 @@ class RunFolder:
 
     path: Path
 
-    def start(self, *, resume: bool, resolved: str) -> None:
+    def start(self, *, resume: bool, resolved: str, completed: Callable[[Settings], Settings] = dict) -> None:
         """Make the folder and write the resolved settings, or take up an interrupted run with the same settings.
+
+        Args:
+            resume: whether to take up a run that is there.
+            resolved: the settings as TOML.
+            completed: gives settings that were written earlier the defaults of those that came since.
 
         Raises:
             RunError: the folder holds something and `resume` is off, or its settings differ from `resolved`.
@@ -71,7 +80,7 @@ class RunFolder:
             if resolved.encode().startswith(stored):  # cut off by a power cut, it can be nothing else
                 write_atomically(self.settings, resolved.encode())
                 return
-            before, now = self._read_settings(), tomllib.loads(resolved)
+            before, now = completed(self._read_settings()), tomllib.loads(resolved)
             if without(before, ALLOWANCE) == without(now, ALLOWANCE):
                 self.forget_checksum(self.settings)
                 write_atomically(self.settings, resolved.encode())
@@ -79,7 +88,7 @@ class RunFolder:
             difference = first_difference(before, now)
             raise RunError(f"{self.path} was started with other settings: {difference}. Take the same ones, or another `out`.")
 
-    def _read_settings(self) -> dict[str, Any]:
+    def _read_settings(self) -> Settings:
         try:
             return tomllib.loads(self.settings.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:

@@ -195,8 +195,9 @@ def paired_bootstrap(
 ) -> Interval:
     """Bootstrap over test items of the mean of a − b, over all pairs of runs at once.
 
-    A cluster is drawn with all its items in all pairs, so the interval is that of the mean over pairs: it says how the
-    difference moves with other test items, and leaves out how it moves with other seeds (`paired_t` says that).
+    A cluster is drawn with all its items in all pairs, so the interval is that of the mean over pairs, each of which counts the
+    same however many items it has: it says how the difference moves with other test items, and leaves out how it moves with other
+    seeds (`paired_t` says that).
 
     Args:
         a: one list [n] of values a pair, such as right or wrong on each item.
@@ -210,7 +211,10 @@ def paired_bootstrap(
     """
     differences = [_finite(first) - _finite(second) for first, second in zip(a, b, strict=True)]
     names = np.concatenate([np.asarray(part) for part in clusters])
-    return bootstrap_interval(np.concatenate(differences), clusters=names, level=level, num=num)
+    size = len(names) / len(differences)
+    return bootstrap_interval(
+        np.concatenate([part * size / len(part) for part in differences]), clusters=names, level=level, num=num
+    )
 
 
 def wider(first: Interval, second: Interval) -> Interval:

@@ -47,7 +47,8 @@ def test_a_parquet_file_with_class_names(tmp_path: Path) -> None:
     assert table.texts == ("one", "", "three")
     assert table.groups == ("x", "y", "x")
     assert table.domains is None
-    assert read(tmp_path / "all.parquet", columns={"domain": "group"}).domains == ("x", "y", "x")
+    named = read(tmp_path / "all.parquet", columns={"domain": "group", "kind": "text"})
+    assert (named.domains, named.kinds) == (("x", "y", "x"), ("one", "", "three"))
     assert table.splits == ("train",) * 3
     assert [table.read(row) for row in range(3)] == [png("red"), png("green"), png("blue")]
 

@@ -130,6 +130,7 @@ def test_a_flat_folder_with_splits_and_groups(tmp_path: Path) -> None:
     assert table.groups == ("x", "y", "x")
     assert table.domains is None
     assert read_table(options(root, columns={"domain": "animal"})).domains == ("x", "y", "x")
+    assert read_table(options(root, columns={"kind": "animal"})).kinds == ("x", "y", "x")
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
@@ -218,13 +219,13 @@ def test_no_label_at_all_is_refused(tmp_path: Path) -> None:
     assert "the column 'label' of metadata.csv is empty in every row" in data_refusal(root)
 
 
-@pytest.mark.parametrize("field", ["label", "split", "group", "domain"])
+@pytest.mark.parametrize("field", ["label", "split", "group", "domain", "kind"])
 def test_a_named_column_that_is_not_there_is_refused(tmp_path: Path, field: str) -> None:
     root = fill(tmp_path, "a/1.png", "b/1.png")
-    assert "has no metadata file beside its pictures" in data_refusal(root, columns={field: "kind"})
-    metadata(root, "file_name,kinds\na/1.png,x\n")
-    message = data_refusal(root, columns={field: "kind"})
-    assert message.startswith(f"data.columns.{field}: There is no column 'kind'. Did you mean 'kinds'?")
+    assert "has no metadata file beside its pictures" in data_refusal(root, columns={field: "sort"})
+    metadata(root, "file_name,sorts\na/1.png,x\n")
+    message = data_refusal(root, columns={field: "sort"})
+    assert message.startswith(f"data.columns.{field}: There is no column 'sort'. Did you mean 'sorts'?")
 
 
 def test_a_text_column_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -72,10 +72,11 @@ def test_columns_come_from_json_cls_and_txt(tmp_path: Path) -> None:
     assert table.texts == ("a photo", "")
     assert table.groups == ("g1", "g2")
     assert table.splits == ("", "val")
-    named = read(tmp_path, columns={"label": "cls", "text": "caption", "domain": "vendor"})
+    named = read(tmp_path, columns={"label": "cls", "text": "caption", "domain": "vendor", "kind": "group"})
     assert named.classes == ("3", "8")
     assert named.texts == ("said", "")
     assert named.domains == ("v", "")
+    assert named.kinds == ("g1", "g2")
 
 
 def test_class_folders_in_a_shard_are_labels(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,14 @@ def test_own_texts_are_masked_by_the_words_of_all_classes(pictures: Pictures) ->
     assert set(masked) == {("… under a …'s …",)}
 
 
+def test_texts_that_the_data_call_privileged_are_not_taken_for_label_blind(pictures: Pictures) -> None:
+    noted = replace(pictures, kinds=("privileged", *["label_blind"] * (len(pictures) - 1)))
+    with pytest.raises(TextError, match=r"says 'privileged' of 1 text: " + re.escape(pictures.names[0])):
+        own_texts(options(source="column", kind="label_blind"), noted)
+    for kind, told in (("privileged", noted), ("unknown", noted), ("label_blind", pictures)):
+        assert len(own_texts(options(source="column", kind=kind), told).sentences) == len(pictures)
+
+
 @pytest.mark.parametrize("control", ["random_words", "scramble", "other_row", "empty"])
 def test_controls_of_own_texts_never_see_a_label(pictures: Pictures, control: str) -> None:
     told = replace(pictures, texts=tuple(f"picture number {row} is here" for row in range(len(pictures))))
@@ -204,6 +213,8 @@ def test_controls_in_the_other_role_are_refused(settings: dict[str, Any], role: 
         ({"descriptions": "x.json"}, "with 'classes' 'x.json' came"),
         ({"with_names": True}, "with_names takes effect with source = 'descriptions' only"),
         ({"mask_class_words": True}, "of a class name nothing would remain"),
+        ({"masked": True}, "masked says of a column that its class words are out already"),
+        ({"source": "column", "masked": True, "mask_class_words": True}, "without mask_class_words, got 'column' and true"),
         ({"source": "none", "queries": "tokens"}, "take effect with words only"),
         ({"source": "none", "control": "scramble"}, "take effect with words only"),
         ({"source": "column", "control": "other_class"}, "take 'other_row'"),

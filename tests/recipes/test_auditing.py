@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomlkit
 from PIL import Image
 
 from picturebook.config import audit_run, run_recipe
-from picturebook.errors import DataError, OptionError, RunError
+from picturebook.errors import DataError, OptionError, RunError, TextError
 from picturebook.recipes.audit_run import control_interval
 from picturebook.recipes.auditing import _held_out, most_audited
 from picturebook.types import Silence
@@ -32,7 +33,7 @@ def test_an_image_text_teacher_is_audited_before_it_labels(
     found = read_json(run.audit)
     assert found["kind"] == {"bank": "bank", "own": "label_blind"}[case]
     assert found["verdict"] == "WARN"  # toy pictures are too few for more
-    assert {"R4a", "R8", "R10", "R13a", *(["R2"] if case == "own" else [])} <= {probe["id"] for probe in found["probes"]}
+    assert {"R1a", "R4a", "R8", "R10", "R13a", *(["R2"] if case == "own" else [])} <= {probe["id"] for probe in found["probes"]}
     assert [sentence for sentence in listening.said if sentence.startswith("Audit of the teacher: WARN")]
     assert found["num"] == {0: 5, 3: 22, 5: 21}[folds]
 
@@ -75,6 +76,21 @@ def test_a_teacher_that_is_told_the_label_is_stopped(recipe_options: Make, noise
     assert (found["verdict"], found["label"]) == ("FAIL", "label-privileged")
 
 
+def test_words_that_are_said_to_hold_no_class_word_and_do_are_stopped(
+    recipe_options: Make, frozen_encoder: str, toy_data: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(toy_data, data)
+    table = data / "metadata.csv"
+    table.write_text(table.read_text().replace("a photo of one", f"a photo of {CLASSES[0]}s"))
+    settings = {"data": {"root": str(data)}, "teacher": {"folds": 2, "image_encoder": frozen_encoder}}
+    masked = {**settings, "text": {"masked": True}}
+    with pytest.raises(OptionError, match=r"FAILED: .* although they are said to be masked.*text.mask_class_words=true"):
+        run_recipe(recipe_options("own", tmp_path / "stopped", **masked))
+    run = run_recipe(recipe_options("own", tmp_path / "run", **{**settings, "text": {"mask_class_words": True}}))
+    assert read_json(run.audit)["verdict"] == "WARN"
+
+
 @pytest.mark.parametrize("case", ["learned", "linear", "distil"])
 def test_without_words_there_is_nothing_to_audit_before_labelling(finished_run: Make, case: str) -> None:
     assert not finished_run(case).audit.exists()
@@ -114,6 +130,17 @@ def test_other_pictures_than_the_runs_are_no_ground_for_an_audit(
         audit_run(run.path, reporter=Silence())
 
 
+def test_other_words_than_the_runs_are_no_ground_for_an_audit(recipe_options: Make, frozen_encoder: str, tmp_path: Path) -> None:
+    file = tmp_path / "descriptions.json"
+    file.write_text(json.dumps({name: [f"like {name}"] for name in CLASSES}))
+    text = {"source": "descriptions", "descriptions": str(file)}
+    teacher = {"folds": 2, "image_encoder": frozen_encoder}
+    run = run_recipe(recipe_options("bank", tmp_path / "run", teacher=teacher, text=text))
+    file.write_text(json.dumps({name: [f"unlike {name}"] for name in CLASSES}))
+    with pytest.raises(TextError, match=r"The words are not those that .*run was trained on"):
+        audit_run(run.path, reporter=Silence())
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_synonyms_are_looked_for_in_the_words_and_masked_with_the_names(
     recipe_options: Make, frozen_encoder: str, tmp_path: Path, masked: bool
@@ -126,6 +153,21 @@ def test_synonyms_are_looked_for_in_the_words_and_masked_with_the_names(
     told = {probe["id"]: probe["value"] for probe in read_json(run.audit)["probes"]}
     assert told["R14b"] == (0 if masked else pytest.approx(1 / 3, abs=0.1))
     assert (told["R14a"] > 0) != masked
+
+
+def test_a_run_from_before_a_setting_came_has_its_controls_all_the_same(
+    recipe_options: Make, frozen_encoder: str, tmp_path: Path
+) -> None:
+    settings = {"teacher": {"folds": 2, "image_encoder": frozen_encoder}, "cache": str(tmp_path / "cache")}
+    run = run_recipe(recipe_options("own", tmp_path / "run", **settings))
+    control = run_recipe(recipe_options("own", tmp_path / "mean", targets={"control": "class_mean"}, **settings))
+    before = tomlkit.parse(run.settings.read_text())
+    del before["class_text"]
+    run.forget_checksum(run.settings)
+    run.settings.write_text(tomlkit.dumps(before))
+    run.note_checksum(run.settings)
+    found = audit_run(run.path, class_mean=control.path, reporter=Silence())
+    assert set(found.evidence.controls) == {"S1"}
 
 
 def test_a_control_of_another_run_is_refused(finished_run: Make) -> None:

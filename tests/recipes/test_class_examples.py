@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from picturebook.config import run_recipe
+from interrupting import Interrupting, PowerCutError
+from picturebook.config import audit_run, run_recipe
 from picturebook.data.texts import class_texts
-from picturebook.errors import OptionError, TextError
+from picturebook.errors import OptionError, RunError, TextError
 from picturebook.models.saved_teacher import load_teacher
 from picturebook.models.text_encoders import load_text_encoder
 from picturebook.recipes.class_examples import ClassTextOptions, class_examples
 from picturebook.runs import RunFolder
+from picturebook.types import Silence
 from picturebook.writing import read_json
 from toy_runs import make_stages
 from toys import CLASSES
@@ -67,12 +69,39 @@ def test_a_head_learns_what_is_said_of_classes_and_the_run_tells_both_losses(
     assert last["class_text_cross_entropy"] < 0.5 < first["class_text_cross_entropy"]
     provenance = read_json(run.provenance)
     assert {"words", "class words"} <= provenance["fingerprints"].keys()
-    assert provenance["words"]["descriptions"]["sentences"] == 6
+    assert provenance["words"]["class words"] == {"source": "descriptions", "texts": 3, "sentences": 6, "cut off": 0, "unread": 0}
+    assert provenance["words"]["words"]["source"] == "column"
     _, head, _ = load_teacher(run.teacher)
     vectors = load_text_encoder(str(toy_text_encoder)).encode([sentence for name in CLASSES for sentence in SENTENCES[name]])
     with torch.no_grad():
         answers: Any = head.folds[0].heads[0]
         assert answers.answer_words(vectors).argmax(dim=1).tolist() == [0, 1, 1, 2, 2, 2]
+
+
+def test_a_resumed_run_is_a_straight_one_and_is_audited_like_it(
+    recipe_options: Make, frozen_encoder: str, described: dict[str, Any], tmp_path: Path
+) -> None:
+    teacher = {"head": {"residual": True}, "folds": 2, "image_encoder": frozen_encoder}
+    settings = {"class_text": described, "teacher": teacher, "cache": str(tmp_path / "cache")}
+    options, straight = (recipe_options("own", tmp_path / name, **settings) for name in ("resumed", "straight"))
+    with pytest.raises(PowerCutError):
+        run_recipe(options, reporter=Interrupting("training head-fold-2", 2))
+    resumed, whole = run_recipe(options, resume=True), run_recipe(straight)
+    assert (resumed.student / "model.safetensors").read_bytes() == (whole.student / "model.safetensors").read_bytes()
+    first, again = read_json(resumed.audit), audit_run(whole.path, reporter=Silence())
+    assert again.verdict == first["verdict"]
+    assert not {"R0a", "R13a"} - {probe.id for probe in again.probes}
+
+
+def test_a_run_does_not_go_on_with_other_sentences(recipe_options: Make, described: dict[str, Any], tmp_path: Path) -> None:
+    options = recipe_options("own", tmp_path / "run", class_text=described, **RESIDUAL)
+    with pytest.raises(PowerCutError):
+        run_recipe(options, reporter=Interrupting("training student", 3))
+    Path(described["descriptions"]).write_text(json.dumps(SENTENCES | {CLASSES[0]: ["not what it was"]}))
+    with pytest.raises(RunError, match=r"run was begun with other class words: bring back what there was, or take another `out`"):
+        run_recipe(options, resume=True)
+    Path(described["descriptions"]).write_text(json.dumps(SENTENCES))
+    assert run_recipe(options, resume=True).finished
 
 
 @pytest.mark.parametrize("partner", ["text", "linear"])

@@ -46,7 +46,7 @@ def test_runs_by_words_differ_from_even_ones_and_say_what_they_read(
     run = run_recipe(recipe_options("supervised", tmp_path / "words", smoothing_text=text, loss=SMOOTHED))
     even, by_words = (RunFolder(tmp_path / name).read_metrics()[-1]["loss"] for name in ("even", "words"))
     assert even != by_words
-    assert read_json(run.provenance)["words"]["descriptions"]["texts"] == len(classes)
+    assert read_json(run.provenance)["words"]["smoothing words"]["texts"] == len(classes)
     loss = {**SMOOTHED, "alignment": {"weight": 0.5}}
     beside = {"source": "column", "kind": "privileged", "text_encoder": str(toy_text_encoder)}
     both = recipe_options("supervised", tmp_path / "both", smoothing_text=text, alignment_text=beside, loss=loss)

@@ -13,6 +13,7 @@ from picturebook.statistics import Interval, holm, p_of_interval
 from picturebook.study.analysis import contrast_rows, gather, reading
 from picturebook.study.answers import worst_verdict
 from picturebook.study.cells import Cell, Plan
+from picturebook.study.running import NOT_RUN
 from picturebook.writing import npz, write_json
 
 ARMS = {name: {"recipe": "supervised"} for name in ("a", "b", "c")}
@@ -179,6 +180,15 @@ def test_contrasts_that_nobody_may_claim_cost_the_others_no_power(tmp_path: Path
     b, *rest = contrast_rows(ours, gather(ours, {}))
     assert b.p_holm == b.p
     assert [(row.p_holm, row.reading) for row in rest] == [(None, "no claim under 8 seeds")] * 2
+    begun = plan(study(tmp_path / "begun", arms=ARMS, seeds=list(range(8)), contrasts=["b - a", "c - a"]))
+    for cell in begun.cells():
+        if cell.arm != "c":
+            Pretending(accuracy).finish(cell)
+    missing = {cell.folder: NOT_RUN for cell in begun.cells() if cell.arm == "c"}
+    first, second = contrast_rows(begun, gather(begun, missing))
+    assert first.p is not None
+    assert first.p_holm == pytest.approx(min(1.0, 2 * first.p)), "what is still to be measured counts"
+    assert (second.p_holm, second.reading) == (None, "not measured")
     few = finished(tmp_path / "few", seeds=3, contrasts=["b - a", "c - a"])
     rows = contrast_rows(few, gather(few, {}))
     p_values = [row.p for row in rows if row.p is not None]
@@ -198,6 +208,28 @@ def test_unequal_budgets_are_marked_on_the_arm_and_on_its_contrasts(tmp_path: Pa
     assert gathered["c"].row.budget["steps"] == 40
     rows = contrast_rows(ours, gathered)
     assert [any("unequal budgets: steps, epochs" in mark for mark in row.marks) for row in rows] == [False, True]
+
+
+def test_what_was_known_of_labels_and_classes_and_whose_weights_are_kept_is_budget(tmp_path: Path) -> None:
+    captions = {
+        "recipe": "image_text",
+        "text": {"source": "column", "kind": "label_blind"},
+        "teacher.head": {"mode": "own", "residual": True},
+        "class_text.source": "classes",
+    }
+    supervised = {
+        "recipe": "supervised",
+        "train.keep": "best",
+        "data.supervision": {"labelled_share": 0.25, "unlabelled": "drop"},
+    }
+    ours = plan(study(tmp_path, arms={"a": {"recipe": "supervised"}, "b": captions, "c": supervised}, seeds=[0]))
+    for cell in ours.cells():
+        Pretending().finish(cell)
+    gathered = gather(ours, {})
+    assert gathered["b"].row.budget_differences == ("class text classes, not none",)
+    assert gathered["c"].row.budget_differences == (
+        "keep best, not last", "labelled share 0.25, not 1.0", "unlabelled drop, not none",
+    )  # fmt: skip
 
 
 def test_an_arm_that_inherits_its_settings_is_marked(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def read_folder(root: Path, columns: ColumnOptions, metadata: str | None, *, nee
         source=source,
         stamp=stamp(root, kept),
         domains=column_or_none(table.values(columns.domain, kept)) if table else None,
+        kinds=column_or_none(table.values(columns.kind, kept)) if table else None,
     )
 
 

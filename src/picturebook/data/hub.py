@@ -39,6 +39,7 @@ def read_hub(source: str, columns: ColumnOptions, *, needs_labels: bool = True) 
         source=source,
         stamp="",
         domains=_column(parts, columns.domain),
+        kinds=_column(parts, columns.kind),
     )
 
 

@@ -52,6 +52,8 @@ class Pictures:
     """Hash of the canvases alone, for what does not depend on labels and splits."""
     domains: tuple[str, ...] | None = None
     """Where or how each picture was made; None where the data do not say it."""
+    kinds: tuple[str, ...] | None = None
+    """What each picture's text may know, as whoever made it noted it; None where the data do not say it."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -128,6 +130,7 @@ def _selected(table: Table, store: CanvasStore, options: DataOptions) -> Picture
         clusters=store.clusters if options.split.near_duplicates else None,
         canvas_fingerprint=store.fingerprint,
         domains=_select(table.domains, store.rows),
+        kinds=_select(table.kinds, store.rows),
     )
 
 

@@ -41,6 +41,8 @@ class ColumnOptions(Options):
     """What must stay in one split, such as one patient, one animal or one scene."""
     domain: str = "domain"
     """Where or how a picture was made, such as a hospital, a camera or a vendor: what data.split.held_out holds out."""
+    kind: str = "kind"
+    """What the words beside the picture may know, as picturebook describe notes it: label_blind or privileged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +67,7 @@ class Rows:
     stamp: str
     """Changes when a picture's bytes may have changed; "" where only the bytes themselves tell."""
     domains: tuple[str, ...] | None = None
+    kinds: tuple[str, ...] | None = None
 
 
 def sample_id(key: str) -> int:
@@ -83,10 +86,10 @@ def check_named_columns(columns: ColumnOptions, present: tuple[str, ...], source
     """Refuse a column that the user named and that is not there.
 
     Raises:
-        DataError: label, split, group or domain is not the default and not among `present`.
+        DataError: label, split, group, domain or kind is not the default and not among `present`.
     """
     defaults = ColumnOptions()
-    for field in ("label", "split", "group", "domain"):
+    for field in ("label", "split", "group", "domain", "kind"):
         name = getattr(columns, field)
         if name != getattr(defaults, field) and name not in present:
             raise DataError(f"data.columns.{field}: {no_column(name, present, source)}")
@@ -139,3 +142,4 @@ class Table:
     stamp: str = ""
     """Changes when a picture's bytes may have changed; "" where only the bytes themselves tell."""
     domains: tuple[str, ...] | None = None
+    kinds: tuple[str, ...] | None = None

@@ -137,6 +137,7 @@ def _table(rows: Rows, root: str, *, to_train: bool) -> Table:
         findings=(*rows.findings, *_notable(rows, classes)),
         stamp=rows.stamp,
         domains=rows.domains,
+        kinds=rows.kinds,
     )
 
 

@@ -86,11 +86,9 @@ def aligned_to(stages: Stages, text: AlignmentTextOptions, student: ImageEncoder
     """The texts of every training picture, whitened, and a new projector from the student's features to their width."""
     if text.source == "none":
         return AlignedTo()
-    teachers = dict(stages.fingerprints)
     with naming("alignment_text"):
-        words = Words(stages, text, HeadOptions(mode="own"), text_encoder=text.text_encoder)
+        words = Words(stages, text, HeadOptions(mode="own"), text_encoder=text.text_encoder, name="alignment words")
     assert words.own is not None
-    stages.fingerprints = {**stages.fingerprints, "alignment words": words.fingerprint, **teachers}
     ids = torch.from_numpy(stages.pictures.ids[stages.train_rows])
     vectors = words.own.of(Batch(ids, torch.zeros_like(ids), torch.full_like(ids, UNLABELLED))).mean()
     # Whitened by the training texts alone: those of test pictures have no say in what is learnt.

@@ -14,6 +14,7 @@ from picturebook.data.loaders import evaluation_batches
 from picturebook.errors import DataError, OptionError
 from picturebook.evaluate import groups_of
 from picturebook.recipes.head_teacher import HeadParts, TrainedHead
+from picturebook.recipes.references import fold_numbers_of, linear_probe
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.words import Words
 from picturebook.statistics import Interval
@@ -24,10 +25,6 @@ _MAX_AUDITED = 3000
 _MAX_TRAINING_TEXTS = 5000
 _STREAM = 307
 """Keeps the choice of audited pictures apart from other draws."""
-
-
-References = Callable[[Tensor, Tensor], Mapping[str, Tensor]]
-"""(tokens [n, N, Dv], folds [n]) of the audited pictures → logits [n, K] by the name of an image-only model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +47,12 @@ def audit(
     words: Words,
     claims: Claims,
     *,
-    references: References | None = None,
+    wordless: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Audit:
     """Ask the probes of docs/audit.md, write RUN/audit.json and say the verdict.
 
-    `references` are image-only models of the same pictures (R1), which take longer than all else.
+    `wordless` teaches the same head with learned queries, which takes longer than all else, and asks it: (tokens [n, N, Dv],
+    folds [n]) of the audited pictures → logits [n, K].
 
     Raises:
         DataError: no labelled picture is held out from the heads.
@@ -73,7 +71,9 @@ def audit(
                 logits: Tensor = trained.head(some.to(device), given, folds=folds[positions].to(device)).logits
             return logits.float()
 
-        known = {} if references is None else references(tokens, folds)
+        known = {"linear probe": linear_probe(stages, parts.tokens, numbers, tokens, folds)}
+        if wordless is not None:
+            known["the head with learned queries"] = wordless(tokens, folds)
         found = audit_teacher(
             answer,
             _data(stages, parts, words, claims, rows=rows, tokens=tokens, numbers=numbers, references=known),
@@ -98,12 +98,21 @@ def refuse_label_privileged(found: Audit, *, allowed: bool) -> None:
     if found.label_privileged and not allowed:
         raise OptionError(
             f"The audit FAILED: {found.reasons[0]} Its words may tell the teacher the answer, and then its targets teach little "
-            "more than labels do. If whoever wrote the words did not know the classes, say so: --set text.kind=label_blind "
-            "--set out=NEW. If not, let class names ask, through which no label can come: --set text.source=classes --set "
-            "text.mask_class_words=false --set teacher.head.mode=bank --set out=NEW. To study it as it is, go on with --resume "
+            f"more than labels do. {_INSTEAD.get(found.kind, _BLIND_OR_BANK)} To study it as it is, go on with --resume "
             "--set teacher.allow_label_privileged=true, and run the controls "
             f"{', '.join(found.required_controls)} (targets.control, docs/audit.md)."
         )
+
+
+_BLIND_OR_BANK = (
+    "If whoever wrote the words did not know the classes, say so: --set text.kind=label_blind --set out=NEW. If not, let class "
+    "names ask, through which no label can come: --set text.source=classes --set text.mask_class_words=false --set "
+    "teacher.head.mode=bank --set out=NEW."
+)
+_INSTEAD = {
+    "label_blind": "Take the class words out: --set text.masked=false --set text.mask_class_words=true --set out=NEW. If they "
+    "may stand there, do not say that they are out: --set text.masked=false --set out=NEW."
+}
 
 
 def _kind(words: Words) -> Kind:
@@ -207,13 +216,6 @@ def _data(
         calibrated=claims.calibrated,
         controls=claims.controls,
     )
-
-
-def fold_numbers_of(stages: Stages, trained: TrainedHead) -> Int64[np.ndarray, " labelled"]:
-    """The fold of each labelled training picture; -1 where there are no folds."""
-    rows = stages.labelled_rows
-    ids = torch.from_numpy(stages.pictures.ids[rows])
-    return trained.folds.of(Batch(ids, torch.zeros_like(ids), torch.from_numpy(stages.pictures.labels[rows]))).cpu().numpy()
 
 
 def _texts(stages: Stages, parts: HeadParts, rows: np.ndarray) -> Queries:

@@ -54,8 +54,7 @@ def class_examples(stages: Stages, text: ClassTextOptions, *, text_encoder: str)
         return None
     by_sentence = text.model_copy(update={"queries": "sentences"})
     with naming("class_text"):
-        words = Words(stages, by_sentence, HeadOptions(mode="bank"), text_encoder=text_encoder)
-    stages.fingerprints["class words"] = stages.fingerprints.pop("words")
+        words = Words(stages, by_sentence, HeadOptions(mode="bank"), text_encoder=text_encoder, name="class words")
     bank = words.bank_as_encoded
     assert bank is not None
     labels, places = torch.nonzero(bank.mask, as_tuple=True)

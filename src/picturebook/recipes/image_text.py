@@ -95,7 +95,7 @@ def check(options: ImageTextRecipe) -> str | None:
 
 def claims_of(options: ImageTextRecipe) -> Claims:
     """What the audit is told of words and targets."""
-    return Claims(options.text.mask_class_words, options.teacher.calibrate, options.loss.temperature)
+    return Claims(options.text.mask_class_words or options.text.masked, options.teacher.calibrate, options.loss.temperature)
 
 
 def run(stages: Stages, options: ImageTextRecipe) -> None:

@@ -45,8 +45,7 @@ def likeness(stages: Stages, text: SmoothingTextOptions) -> Tensor | None:
     if text.source == "none":
         return None
     with naming("smoothing_text"):
-        words = Words(stages, text, HeadOptions(mode="bank"), text_encoder=text.text_encoder)
-    stages.fingerprints["smoothing words"] = stages.fingerprints.pop("words")
+        words = Words(stages, text, HeadOptions(mode="bank"), text_encoder=text.text_encoder, name="smoothing words")
     assert words.bank_as_encoded is not None
     # Centred and no more: whitening takes away what makes classes alike.
     vectors = words.bank_as_encoded.mean()

@@ -112,7 +112,11 @@ def find_pairs(stages: Stages, options: PairsRecipe) -> tuple[np.ndarray, list[t
         raise TextError(f"No training picture has a text, and {options.recipe} learns from these: fill the column of words.")
     if not kept.all():
         stages.reporter.say(f"{quantity(int((~kept).sum()), 'picture')} without a text left out of the training on pairs.")
-    stages.words |= {options.text.source: {"texts": int(kept.sum()), "sentences": len(distinct_sentences(texts))}}
+    stages.words["words"] = {
+        "source": options.text.source,
+        "texts": int(kept.sum()),
+        "sentences": len(distinct_sentences(texts)),
+    }
     stages.fingerprints["words"] = short_hash("\n".join(map(str, texts)))
     return rows[kept], [text for text in texts if text]
 

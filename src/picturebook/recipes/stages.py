@@ -24,6 +24,7 @@ from picturebook.errors import DataError, OptionError, RunError
 from picturebook.evaluate import evaluate_rows, student_logits
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
 from picturebook.objective import Objective
+from picturebook.recipes.inputs import refuse_other_inputs
 from picturebook.recipes.network_checks import refuse_other_start, refuse_wrong_gradients
 from picturebook.recipes.options import RecipeOptions, refuse_unmeasured
 from picturebook.recipes.shared_stores import lacking
@@ -62,7 +63,7 @@ class Stages:
         self.cached_seconds: dict[str, float] = {}
         """By stage, what it took another run to make what this one found in the cache."""
         self.fingerprints: dict[str, str] = {}
-        self.words: dict[str, dict[str, int]] = {}
+        self.words: dict[str, dict[str, int | str]] = {}
         with accelerator.main_process_first(), self.timed("decode"), reporter.stage("decoding pictures") as progress:
             self.pictures: Pictures = load_pictures(options.data, cache=cache, text_column=text_column, progress=progress)
         self.fingerprints["data"] = self.pictures.fingerprint
@@ -165,6 +166,9 @@ class Stages:
 
         `on_tokens` leaves the pictures unread. `seed` gives a teacher an order and views of its own; by default they are
         the run's, which are the views that are labelled. `maker` makes the batches instead of the run's own views.
+
+        Raises:
+            RunError: an interrupted try worked on other data, words or models.
         """
         options = options or self.options.train
         refuse_unmeasured(options, name, validated=validate is not None)
@@ -180,6 +184,7 @@ class Stages:
             with_images=not on_tokens,
             balanced=self.pictures.labels[rows] if options.sampling == "balanced" else None,
         )
+        refuse_other_inputs(self.folder, self.fingerprints, writes=self.accelerator.is_main_process)
         with self.timed(name), self.reporter.stage(f"training {name}") as progress:
             training = Training(name, objective.to(self.device), batches, options, seed, validate, progress)
             kept = train(training, run=self.folder, accelerator=self.accelerator, in_parts=self.in_parts)

@@ -68,7 +68,16 @@ class Words:
         empty: what the encoder makes of an empty text, where pictures have texts of their own.
     """
 
-    def __init__(self, stages: Stages, text: TextOptions, head: HeadOptions, *, text_encoder: str) -> None:
+    def __init__(self, stages: Stages, text: TextOptions, head: HeadOptions, *, text_encoder: str, name: str = "words") -> None:
+        """Read, check and encode the words.
+
+        Args:
+            stages: the run.
+            text: which words, and how they are read.
+            head: the mode that says whether pictures or classes have them.
+            text_encoder: its name, folder or package.
+            name: what the run's provenance calls them.
+        """
         self.bank: Queries | None = None
         self.bank_as_encoded: Queries | None = None
         self.own: TextTable | None = None
@@ -90,8 +99,8 @@ class Words:
         else:
             self._ask_with_own_texts(encoder, alone=head.mode == "text")
         self.empty = encode_queries(encoder, (("",),), asking="text", cache=stages.cache) if self.own is not None else None
-        stages.fingerprints |= {"text encoder": encoder.fingerprint, "words": self.fingerprint}
-        stages.words |= {text.source: self.sentences}
+        stages.fingerprints |= {name.replace("words", "text encoder"): encoder.fingerprint, name: self.fingerprint}
+        stages.words[name] = {"source": text.source, **self.sentences}
 
     def _ask_with_classes(self, encoder: TextEncoder) -> None:
         texts = class_texts(self._options, self._stages.pictures.classes, seed=self._stages.options.seed)

@@ -65,13 +65,14 @@ def _with_controls(arms: Mapping[str, Arm], plan: Plan) -> dict[str, Arm]:
 
 
 def contrast_rows(plan: Plan, arms: Mapping[str, Arm]) -> list[ContrastRow]:
-    """Every contrast, with p-values adjusted for the number of those that may be claimed (Holm), or of all, where none may be."""
+    """Every contrast, with p-values adjusted (Holm) for the number of those that may be claimed, or where none may of all."""
     margin = plan.options.equivalence_margin
     rows = {(a, b): _contrast(arms[a], arms[b], margin) for a, b in plan.options.pairs}
-    tested = [pair for pair, row in rows.items() if row.p is not None]
-    family = [pair for pair in tested if plan.options.num_shared(*pair) >= CLAIM] or tested
-    for pair, p in zip(family, holm([row.p for pair in family if (row := rows[pair]).p is not None]), strict=True):
-        rows[pair] = replace(rows[pair], p_holm=p)
+    claims = [pair for pair in rows if plan.options.num_shared(*pair) >= CLAIM]
+    family = claims or [pair for pair, row in rows.items() if row.p is not None]
+    # What is still to be measured counts too: the family is that of the study's file, whatever has run.
+    for pair, p in zip(family, holm([1.0 if (found := rows[pair].p) is None else found for pair in family]), strict=True):
+        rows[pair] = replace(rows[pair], p_holm=None if rows[pair].p is None else p)
     return [replace(row, reading=reading(row, margin)) for row in rows.values()]
 
 

@@ -30,6 +30,18 @@ class Budget:
     optimizer: str
     precision: str
     """What it computes in."""
+    keep: str
+    """Whose weights it has: the last epoch's, or the best on validation pictures."""
+    average: float
+    """Of a running average of its weights; 0 for none."""
+    sampling: str
+    labelled_share: float
+    """Of the training pictures' labels, that are known."""
+    unlabelled: str
+    """Whether pictures without a label stay."""
+    label_noise: float
+    class_text: str
+    """What is said of the classes to teach the teacher's head, which is supervision beside the labels."""
     augmentation: dict[str, Any]
     """The settings of its views."""
     trials: int
@@ -48,6 +60,7 @@ class Budget:
 def student_budget(cell: Cell, plan: Plan) -> Budget:
     """The budget of a finished cell's student."""
     options, record = cell.options, read_record(cell)
+    supervision, class_text = options.data.supervision, getattr(options, "class_text", None)
     before = [read_record(each) for each in plan.ordered([cell]) if str(each.folder) == options.student.init]
     return Budget(
         steps=record.steps,
@@ -59,6 +72,13 @@ def student_budget(cell: Cell, plan: Plan) -> Budget:
         parameters=record.parameters,
         optimizer=options.train.optimizer,
         precision=options.precision,
+        keep=options.train.keep,
+        average=options.train.average,
+        sampling=options.train.sampling,
+        labelled_share=supervision.labelled_share,
+        unlabelled=supervision.unlabelled if supervision.labelled_share < 1 else "none",
+        label_noise=supervision.label_noise,
+        class_text="none" if class_text is None else class_text.source,
         augmentation=options.views.model_dump(mode="json"),
         trials=num_trials(cell.arm, plan),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from picturebook.config import RECIPES, dump_options, load_options, parse_options
+from picturebook.config import RECIPES, completed, dump_options, load_options, parse_options
 from picturebook.errors import OptionError, PicturebookError
 from picturebook.recipes.options import RecipeOptions
 from picturebook.runs import RunFolder
@@ -62,7 +62,7 @@ class Cell:
         if self.run.finished and self._same_as_stored():
             return
         if self.folder.exists() and any(self.folder.iterdir()):
-            self.run.start(resume=True, resolved=dump_options(self.options))
+            self.run.start(resume=True, resolved=dump_options(self.options), completed=completed)
 
     def _same_as_stored(self) -> bool:
         # Compared as they are read today, so that a setting that came later, at its default, undoes no finished run.

@@ -14,8 +14,9 @@ NOTES = (
     "p is the larger of the paired t test's and the bootstrap's, Holm's is adjusted for the number of contrasts of 8 seeds or "
     "more (of all, where there are none). McNemar's test counts pictures as independent and is secondary.",
     "Equal within the margin: both one-sided tests reject, and the interval lies inside.",
-    "Every number is of the last epoch. Settings are chosen on validation pictures. Published "
-    "numbers are often of the best test epoch, and higher for it.",
+    'Every number is of the last epoch, but for arms that say train.keep = "best": of the best one on validation pictures, and '
+    "marked where the baseline does not. Settings are chosen on validation pictures. Published numbers are often of the best "
+    "test epoch, and higher for it.",
 )
 
 

@@ -30,8 +30,8 @@ def study_tables(
 _NOTE = (
     "Differences in points. The interval is the wider of two: t over seeds, and bootstrap over test pictures (groups, if there\n"
     "are any). p: the larger of paired t's over seeds and that bootstrap's, Holm over contrasts. p equal: two one-sided tests\n"
-    "at the margin. r: correlation between the pairs. McNemar: smallest and largest p of single seeds, secondary. Last epoch,\n"
-    "test pictures."
+    "at the margin. r: correlation between the pairs. McNemar: smallest and largest p of single seeds, secondary. Last epoch\n"
+    '(but for train.keep = "best"), test pictures.'
 )
 
 

@@ -10,7 +10,7 @@ from picturebook.data.rows import SPLIT_NAMES, ColumnOptions, Rows, check_named_
 from picturebook.data.shards.files import ShardFiles
 from picturebook.errors import DataError
 
-ROLES = ("label", "text", "split", "group", "domain")
+ROLES = ("label", "text", "split", "group", "domain", "kind")
 """Columns that are read; the fields of ColumnOptions of those names say what they are called."""
 
 
@@ -65,6 +65,7 @@ def gather(
         source=files.source,
         stamp=stamp(files.folder, files.names),
         domains=found["domain"],
+        kinds=found["kind"],
     )
 
 

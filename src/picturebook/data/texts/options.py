@@ -30,6 +30,8 @@ class TextOptions(Options):
     """descriptions: the class name in its template is a sentence beside them."""
     mask_class_words: bool = False
     """column and descriptions: "…" in place of every word of any class's name, so that the mask does not know the label."""
+    masked: bool = False
+    """column: the texts are said to hold no class words already, which the audit's R14 looks into."""
     synonyms: str | None = None
     """JSON file: an object of class name → list of other words for it, which mask_class_words takes out too (of a phrase
     each word, wherever it stands) and the audit's R14 looks for; a class may be left out."""
@@ -72,6 +74,11 @@ class TextOptions(Options):
             raise ValueError(
                 f"mask_class_words takes effect with source = 'column' or 'descriptions' only, got {self.source!r}: "
                 "of a class name nothing would remain"
+            )
+        if self.masked and (self.source != "column" or self.mask_class_words):
+            raise ValueError(
+                "masked says of a column that its class words are out already: it takes effect with source = 'column' and "
+                f"without mask_class_words, got {self.source!r} and {str(self.mask_class_words).lower()}"
             )
         if self.synonyms is not None and not self.mask_class_words and self.source != "column":
             raise ValueError(

@@ -163,10 +163,23 @@ def _column_texts(options: TextOptions, pictures: Pictures) -> tuple[list[tuple[
         raise TextError(
             "The data have no words beside the pictures: give a metadata file with a text column, or text.source = 'classes'."
         )
+    if options.kind == "label_blind":
+        _refuse_privileged(pictures)
     texts, notes = _masked(options, [(text,) for text in pictures.texts], pictures.classes)
     if options.queries == "sentences":
         texts = [tuple(part for part in _SENTENCE_ENDS.split(text) if part.strip()) or ("",) for (text,) in texts]
     return texts, notes
+
+
+def _refuse_privileged(pictures: Pictures) -> None:
+    """Believe whoever made the texts: what was asked for with the label in the question is not written without it."""
+    names = [name for name, kind in zip(pictures.names, pictures.kinds or (), strict=False) if kind == "privileged"]
+    if names:
+        raise TextError(
+            f"text.kind = 'label_blind', but the data's column of kinds (data.columns.kind) says 'privileged' of "
+            f"{quantity(len(names), 'text')}: {first_names(names)}. Say text.kind = 'privileged', or take texts that were "
+            "written without the label."
+        )
 
 
 def _texts_of_labels(options: TextOptions, pictures: Pictures, seed: int) -> tuple[list[tuple[str, ...]], list[str]]:
