@@ -15,6 +15,8 @@ from picturebook.errors import OptionError, RunError, TextError
 from picturebook.models.saved_teacher import load_teacher
 from picturebook.models.text_encoders import load_text_encoder
 from picturebook.recipes.class_examples import ClassTextOptions, class_examples
+from picturebook.run_report.run_files import RunFiles
+from picturebook.run_report.setting import setting_rows
 from picturebook.runs import RunFolder
 from picturebook.types import Silence
 from picturebook.writing import read_json
@@ -81,16 +83,21 @@ def test_a_head_learns_what_is_said_of_classes_and_the_run_tells_both_losses(
 def test_a_resumed_run_is_a_straight_one_and_is_audited_like_it(
     recipe_options: Make, frozen_encoder: str, described: dict[str, Any], tmp_path: Path
 ) -> None:
-    teacher = {"head": {"residual": True}, "folds": 2, "image_encoder": frozen_encoder}
-    settings = {"class_text": described, "teacher": teacher, "cache": str(tmp_path / "cache")}
+    teacher = {"head": {"residual": True}, "folds": 2, "calibrate": True, "image_encoder": frozen_encoder}
+    settings = {"class_text": described, "teacher": teacher, "text": {"queries": "sentences"}, "cache": str(tmp_path / "cache")}
     options, straight = (recipe_options("own", tmp_path / name, **settings) for name in ("resumed", "straight"))
     with pytest.raises(PowerCutError):
         run_recipe(options, reporter=Interrupting("training head-fold-2", 2))
     resumed, whole = run_recipe(options, resume=True), run_recipe(straight)
     assert (resumed.student / "model.safetensors").read_bytes() == (whole.student / "model.safetensors").read_bytes()
+    Path(described["descriptions"]).unlink()  # what taught the heads is in them
     first, again = read_json(resumed.audit), audit_run(whole.path, reporter=Silence())
     assert again.verdict == first["verdict"]
-    assert not {"R0a", "R13a"} - {probe.id for probe in again.probes}
+    assert {probe.id for probe in again.probes} - {probe["id"] for probe in first["probes"]} == {"R1b"}
+    shown = dict(setting_rows(RunFiles.open(whole.path)))
+    assert shown["words"] == "source column, kind label_blind"
+    assert shown["words of the classes beside them"] == "source descriptions"
+    assert shown["teacher"].endswith("head own with a residual")
 
 
 def test_a_run_does_not_go_on_with_other_sentences(recipe_options: Make, described: dict[str, Any], tmp_path: Path) -> None:

@@ -63,10 +63,14 @@ class Evidence:
         return self.text_bits / math.log2(self.num_classes)
 
     @property
+    def gap_measured(self) -> int:
+        """Pictures that were asked with the text of every class."""
+        return self.num if self.gap_num is None else self.gap_num
+
+    @property
     def gap_is_sure(self) -> bool:
         """Whether the gap may decide: of few pictures, only where its whole interval lies at the limit or past it."""
-        measured = self.num if self.gap_num is None else self.gap_num
-        return measured >= self.num_needed or self.gap_low is None or self.gap_low >= FAIL_GAP
+        return self.gap_measured >= self.num_needed or self.gap_low is None or self.gap_low >= FAIL_GAP
 
     @property
     def num_needed(self) -> int:
@@ -124,8 +128,8 @@ def _doubts(evidence: Evidence) -> list[str]:
         doubts.append(f"It follows words of another class {evidence.follow:.3f} of the time (R6b), PASS to {limit:.3f}.")
     if evidence.gap is not None and evidence.gap >= FAIL_GAP and not evidence.gap_is_sure:
         doubts.append(
-            f"Being told is worth {evidence.gap:.1f} points over not being told (R12), {evidence.gap_low:.1f} at least: of so "
-            f"few pictures that is not surely {FAIL_GAP:.0f}, from which it is FAIL."
+            f"Being told is worth {evidence.gap:.1f} points over not being told (R12), {evidence.gap_low:.1f} at least: of "
+            f"{evidence.gap_measured} pictures that is not surely {FAIL_GAP:.0f}, from which it is FAIL."
         )
     if evidence.text_share > PASS_TEXT:
         doubts.append(f"The words decide {evidence.text_share:.3f} of log2 K (R8), PASS to {PASS_TEXT}.")

@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from picturebook.report.wording import percent
 from picturebook.run_report.looking import Gallery, open_pictures, where_the_student_looks, where_words_look, with_examples
 from picturebook.run_report.numbers import calibration, class_rows, gain, paired
 from picturebook.run_report.run_files import SPLITS, RunFiles
+from picturebook.run_report.setting import setting_rows
 from picturebook.types import LABEL_PRIVILEGED, Reporter
 from picturebook.writing import write_atomically
 
@@ -119,7 +119,7 @@ def collect(run: RunFiles, baseline: RunFiles | None, *, cache: Path, reporter: 
         audit=None
         if audit is None
         else AuditTable(audit.verdict, headline(audit), audit.reasons, COLUMNS, tuple(summary_rows(audit))),
-        setting=_setting(run),
+        setting=setting_rows(run),
         cost=tuple((stage, float(seconds)) for stage, seconds in run.results["seconds"].items()),
         commands=_commands(run, baseline),
         notes=_notes(run),
@@ -238,39 +238,6 @@ def _plain_rows(run: RunFiles) -> tuple[ClassRow, ...]:
         for number, (name, row) in enumerate(zip(run.classes, counts, strict=True))
         if row.sum()
     )
-
-
-def _setting(run: RunFiles) -> tuple[tuple[str, str], ...]:
-    settings, provenance = run.settings, run.provenance
-    student, train, text = settings["student"], settings["train"], settings.get("text", {})
-    machine = provenance.get("machine", {})
-    rows = {
-        "recipe": run.results["recipe"],
-        "pictures": f"{run.data}: " + ", ".join(f"{count:,} {split}" for split, count in provenance.get("rows", {}).items()),
-        "classes": f"{len(run.classes)}",
-        "student": f"{student['model']}, {run.results['parameters']:,} parameters, {student['image_size']} pixels, "
-        f"init {Path(student['init']).name}",
-        "training": f"{train['epochs']} epochs, batch {train['batch_size']}, {train['optimizer']}, "
-        f"learning rate {train['learning_rate']:g}",
-        "words": "none"
-        if text.get("source", "none") == "none"
-        else f"source {text['source']}, kind {text.get('kind', 'unknown')}",
-        "teacher": _teacher(settings),
-        "seed": f"{settings.get('seed', 0)}",
-        "machine": ", ".join(
-            f"{name} {machine[name]}" for name in ("device", "precision", "cores", "processes") if name in machine
-        ),
-        "versions": ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items()),
-    }
-    return tuple((name, value) for name, value in rows.items() if value)
-
-
-def _teacher(settings: dict[str, Any]) -> str:
-    teacher = settings.get("teacher", {})
-    head = teacher.get("head")
-    named = [Path(str(teacher[key])).name for key in ("image_encoder", "run", "text_encoder") if teacher.get(key)]
-    mode = head.get("mode") if isinstance(head, dict) else head
-    return ", ".join([*named, *([f"head {mode}"] if mode else [])])
 
 
 def _commands(run: RunFiles, baseline: RunFiles | None) -> tuple[str, ...]:

@@ -20,6 +20,12 @@ NOTES = (
 )
 
 
+TUNED_IN_FOLDS = (
+    "Settings were tuned on validation pictures of one fold, of which some are test pictures of other folds: their labels had a "
+    "say in the choice, in all arms that were tuned."
+)
+
+
 def study_report(
     plan: Plan,
     arms: Sequence[ArmRow],
@@ -48,9 +54,13 @@ def study_report(
         trials=tuple(_trial(trial) for trial in trials),
         setting=tuple(setting.items()),
         commands=(plan.command, f"picturebook train {first} --set out=runs/again"),
-        notes=NOTES,
+        notes=(*NOTES, *([TUNED_IN_FOLDS] if plan.options.tune.arms and _has_folds(plan) else [])),
         details=details,
     )
+
+
+def _has_folds(plan: Plan) -> bool:
+    return any(cell.options.data.split.folds is not None for cell in plan.cells())
 
 
 def _sentence(arms: Sequence[ArmRow], contrasts: Sequence[ContrastRow]) -> str:
