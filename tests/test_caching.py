@@ -16,6 +16,8 @@ def cache(tmp_path: Path) -> Path:
         "tokens/ab/values.npy",
         "targets/gh/logits/values.npy",
         "tokens/ab.lock",
+        "heads/kl/head.safetensors",
+        "heads/.kl.x.unfinished/new/head.safetensors",
         "tokens/cd.partial/values.npy",
         "texts/ef.npz",
         "shards/gh.json",
@@ -36,6 +38,8 @@ def test_everything_that_was_stored_is_listed_largest_first(cache: Path) -> None
     expected = {
         ("canvases", "0123"),
         ("tokens", "ab"),
+        ("heads", "kl"),
+        ("unfinished", ".kl.x.unfinished"),
         ("targets", "gh"),
         ("texts", "ef.npz"),
         ("shards", "shards"),
@@ -53,7 +57,7 @@ def test_everything_that_was_stored_is_listed_largest_first(cache: Path) -> None
 def test_cleaning_takes_what_is_asked_and_nothing_of_others(cache: Path) -> None:
     assert [entry.path.name for entry in clean_cache(cache, kinds=["tokens"])] == ["ab"]
     assert ("tokens", "ab") not in names(cache)
-    assert len(clean_cache(cache)) == 6
+    assert len(clean_cache(cache)) == 8
     assert names(cache) == set()
     assert (cache / "somebody's file.txt").read_text() == "keep me"
 

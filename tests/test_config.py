@@ -244,6 +244,14 @@ def test_a_run_that_was_begun_before_a_setting_came_goes_on(recipe_options: Make
     run = run_recipe(options, resume=True)
     assert run.finished
     assert "smoothing_text" in run.settings.read_text()
+    before = tomlkit.parse(run.settings.read_text())
+    del before["smoothing_text"]
+    run.forget_checksum(run.settings)
+    run.settings.write_text(tomlkit.dumps(before))
+    run.note_checksum(run.settings)
+    assert run_recipe(options, resume=True) == run
+    assert run.damage() is None
+    assert "smoothing_text" not in run.settings.read_text(), "a finished run is left as it is"
 
 
 def test_a_taken_folder_is_refused_and_a_finished_run_is_left_as_it_is(

@@ -8,6 +8,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import tomlkit
 import torch
 
 import picturebook
@@ -133,6 +134,10 @@ def test_an_own_objective_that_was_interrupted_ends_where_a_straight_one_ends(to
 
     with mock.patch.object(TrainingBatches, "at", interrupted), pytest.raises(KeyboardInterrupt):
         run("resumed")
+    file = tmp_path / "resumed" / "run.toml"
+    begun = tomlkit.parse(file.read_text())
+    del begun["data"]["columns"]["kind"]  # as a version wrote it that did not have this setting
+    file.write_text(tomlkit.dumps(begun))
     resumed = run("resumed", resume=True)
     images = [toy_picture(label, 3) for label in range(3)]
     np.testing.assert_array_equal(resumed.predict_proba(images), straight.predict_proba(images))

@@ -309,6 +309,16 @@ def test_each_pair_of_runs_counts_the_same_however_many_items_it_has() -> None:
     means = [(first.astype(float) - second).mean() for first, second in zip(a, b, strict=True)]
     assert ours.mean == pytest.approx(np.mean(means))
     assert ours.low < np.mean(means) < ours.high
+    ones = [np.ones(size) for size in sizes]
+    assert paired_bootstrap(ones, [0 * one for one in ones], clusters=clusters) == Interval(1.0, 1.0, 1.0)
+
+
+def test_the_bootstrap_of_a_weighted_mean_is_that_of_values_that_stand_there_so_often() -> None:
+    rng = np.random.default_rng(0)
+    values, weights, clusters = rng.normal(size=60), rng.integers(1, 4, size=60), np.arange(60) // 3
+    ours = bootstrap_interval(values, clusters=clusters, weights=weights, num=10_000)
+    repeated = bootstrap_interval(np.repeat(values, weights), clusters=np.repeat(clusters, weights), num=10_000)
+    assert (ours.mean, ours.low, ours.high) == pytest.approx((repeated.mean, repeated.low, repeated.high))
 
 
 def test_the_p_value_of_an_interval_is_that_of_a_normal_mean() -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from picturebook.errors import OptionError, RunError, unknown_name
+from picturebook.writing import UNFINISHED
 
 _KINDS = {
     "canvases": "decoded pictures",
     "tokens": "image tokens of frozen encoders",
+    "heads": "trained heads of teachers",
     "targets": "teachers' answers that students share",
     "texts": "vectors of words",
     "shards": "where pictures lie in tar files",
@@ -91,10 +93,10 @@ def _paths(cache: Path) -> Iterator[tuple[str, Path]]:
             yield "canvases", path
     if (cache / "shards").is_dir():
         yield "shards", cache / "shards"  # as one, since there are as many as shards
-    for kind in ("tokens", "targets", "texts"):
+    for kind in ("tokens", "heads", "targets", "texts"):
         for path in sorted((cache / kind).iterdir()) if (cache / kind).is_dir() else ():
             if path.suffix != ".lock":
-                yield "unfinished" if path.suffix == ".partial" else kind, path
+                yield "unfinished" if path.suffix in (".partial", UNFINISHED) else kind, path
 
 
 def _entry(kind: str, path: Path) -> Entry:

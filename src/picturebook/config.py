@@ -112,12 +112,16 @@ def dump_options(options: RecipeOptions) -> str:
     return tomlkit.dumps(_without_none(options.model_dump(mode="json")))
 
 
-def completed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings that a run wrote, with the defaults of those that came later; as they are where they cannot be read today."""
-    try:
-        return tomllib.loads(dump_options(parse_options(settings, source="run.toml")))
-    except OptionError:
-        return settings
+def completed(options: RecipeOptions) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Gives settings that a run of the same kind wrote the defaults of those that came later; others stay as they are."""
+
+    def complete(settings: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return tomllib.loads(dump_options(validate(type(options), settings, source="run.toml")))
+        except OptionError:
+            return settings
+
+    return complete
 
 
 def run_recipe(
@@ -143,9 +147,7 @@ def run_recipe(
     if resume and not folder.path.exists():
         reporter.say(f"There is nothing to go on with in {folder.path}: a new run starts.")
     with sigterm_raises(), ExitStack() as held, disk_errors_told(folder.path):
-        on_first_process(
-            accelerator, partial(_start, folder, held, resume=resume, resolved=dump_options(options), reporter=reporter)
-        )
+        on_first_process(accelerator, partial(_start, folder, held, options, resume=resume, reporter=reporter))
         if folder.finished:
             folder.discard_stages()
             reporter.say(f"{folder.path} is finished already.")
@@ -163,11 +165,11 @@ def run_recipe(
     return folder
 
 
-def _start(folder: RunFolder, held: ExitStack, *, resume: bool, resolved: str, reporter: Reporter) -> None:
+def _start(folder: RunFolder, held: ExitStack, options: RecipeOptions, *, resume: bool, reporter: Reporter) -> None:
     """Hold the folder for this run alone and begin it, or look at what an earlier try left."""
     if folder.path.is_dir() or not folder.path.exists():
         held.enter_context(folder_held(folder.path))
-    folder.start(resume=resume, resolved=resolved, completed=completed)
+    folder.start(resume=resume, resolved=dump_options(options), completed=completed(options))
     folder.remove_leftovers()
     if folder.results.is_file() and (wrong := folder.damage()):
         reporter.say(f"{folder.path} is damaged: {wrong}. It is made again.")
@@ -207,7 +209,7 @@ def audit_run(
     column = RECIPES[options.recipe].check(options)
     named = (("S1", "class_mean", class_mean), ("S2", "within_class_shuffle", shuffled))
     controls = {
-        name: control_interval(folder, RunFolder(run), kind=kind, completed=completed)
+        name: control_interval(folder, RunFolder(run), kind=kind, completed=completed(options))
         for name, kind, run in named
         if run is not None
     }

@@ -77,16 +77,16 @@ class RunFolder:
         elif not resume:
             raise RunError(f"{self.path} exists already: take another `out`, go on with --resume, or remove it.")
         elif (stored := self.settings.read_bytes()) != resolved.encode():
-            if resolved.encode().startswith(stored):  # cut off by a power cut, it can be nothing else
-                write_atomically(self.settings, resolved.encode())
-                return
-            before, now = completed(self._read_settings()), tomllib.loads(resolved)
-            if without(before, ALLOWANCE) == without(now, ALLOWANCE):
+            if not resolved.encode().startswith(stored):  # cut off by a power cut, it can be nothing else
+                before, now = completed(self._read_settings()), tomllib.loads(resolved)
+                if without(before, ALLOWANCE) != without(now, ALLOWANCE):
+                    raise RunError(
+                        f"{self.path} was started with other settings: {first_difference(before, now)}. Take the same ones, or "
+                        "another `out`."
+                    )
+            if not self.finished:
                 self.forget_checksum(self.settings)
                 write_atomically(self.settings, resolved.encode())
-                return
-            difference = first_difference(before, now)
-            raise RunError(f"{self.path} was started with other settings: {difference}. Take the same ones, or another `out`.")
 
     def _read_settings(self) -> Settings:
         try:

@@ -48,6 +48,7 @@ def bootstrap_interval(
     values: Values,
     *,
     clusters: Sequence[object] | np.ndarray | None = None,
+    weights: Values | None = None,
     level: float = 0.95,
     num: int = 1000,
     seed: int = 0,
@@ -65,6 +66,7 @@ def bootstrap_interval(
     Args:
         values: [n], any unit, finite; the order does not matter.
         clusters: [n], a label of each value's cluster, or None where each value is its own.
+        weights: [n], above 0: what each value counts in the mean; None where all count alike.
         level: the share of repetitions that the interval is to cover, in (0, 1).
         num: draws, at least 1; below some hundreds the ends are rough.
         seed: of the draws; the same seed gives the same interval.
@@ -73,7 +75,8 @@ def bootstrap_interval(
         ValueError: fewer than 2 values or clusters, a value that is not finite, or another length of clusters.
     """
     array = _finite(values)
-    sums, sizes = _cluster_totals(array, clusters)
+    counted = np.ones_like(array) if weights is None else _finite(weights)
+    sums, sizes = _cluster_totals(array, counted, clusters)
     unit = "values" if clusters is None else "clusters"
     if len(sums) < 2:
         raise ValueError(f"expected at least 2 {unit} for an interval, got {len(sums)}: with one its width is not defined")
@@ -82,7 +85,7 @@ def bootstrap_interval(
         raise ValueError(f"num: expected at least 1 draw, got {num}")
     means = _bootstrap_means(sums, sizes, num, np.random.default_rng(seed))
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(array.mean()), float(low), float(high))
+    return Interval(float(np.average(array, weights=counted)), float(low), float(high))
 
 
 def certain_interval(success: bool, num: int, *, level: float = 0.95) -> Interval:
@@ -211,10 +214,8 @@ def paired_bootstrap(
     """
     differences = [_finite(first) - _finite(second) for first, second in zip(a, b, strict=True)]
     names = np.concatenate([np.asarray(part) for part in clusters])
-    size = len(names) / len(differences)
-    return bootstrap_interval(
-        np.concatenate([part * size / len(part) for part in differences]), clusters=names, level=level, num=num
-    )
+    weights = np.concatenate([np.full(len(part), len(names) / len(differences) / len(part)) for part in differences])
+    return bootstrap_interval(np.concatenate(differences), clusters=names, weights=weights, level=level, num=num)
 
 
 def wider(first: Interval, second: Interval) -> Interval:
@@ -271,15 +272,15 @@ def _standard_error(array: Float64[np.ndarray, " n"]) -> float:
 
 
 def _cluster_totals(
-    array: Float64[np.ndarray, " n"], clusters: Sequence[object] | np.ndarray | None
+    array: Float64[np.ndarray, " n"], weights: Float64[np.ndarray, " n"], clusters: Sequence[object] | np.ndarray | None
 ) -> tuple[Float64[np.ndarray, " clusters"], Float64[np.ndarray, " clusters"]]:
-    """Sum and size of each cluster."""
+    """Weighted sum and weight of each cluster."""
     if clusters is None:
-        return array, np.ones_like(array)
+        return array * weights, weights
     if len(clusters) != len(array):
         raise ValueError(f"clusters: expected {len(array)}, one a value, got {len(clusters)}")
     _, membership = np.unique(np.asarray(clusters), return_inverse=True)
-    return np.bincount(membership, weights=array), np.bincount(membership).astype(np.float64)
+    return np.bincount(membership, weights=array * weights), np.bincount(membership, weights=weights)
 
 
 def _bootstrap_means(

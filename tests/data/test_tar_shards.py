@@ -86,6 +86,13 @@ def test_class_folders_in_a_shard_are_labels(tmp_path: Path) -> None:
     assert [table.classes[label] for label in table.labels] == ["ape", "bat", "bat"]
 
 
+def test_kinds_that_some_shards_do_not_say_are_not_known(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", [("a.png", PICTURES[0]), ("a.cls", b"x"), ("a.kind", b"privileged")])
+    write_tar(tmp_path / "1.tar", [("b.png", PICTURES[1]), ("b.cls", b"y")])
+    assert read(tmp_path).kinds == ("privileged", "")
+    assert read(tmp_path, columns={"kind": ""}).kinds is None
+
+
 def test_a_sample_of_several_pictures_is_read_by_the_column_that_is_named(tmp_path: Path) -> None:
     members = [
         member

@@ -135,6 +135,7 @@ def test_texts_that_the_data_call_privileged_are_not_taken_for_label_blind(pictu
     noted = replace(pictures, kinds=("privileged", *["label_blind"] * (len(pictures) - 1)))
     with pytest.raises(TextError, match=r"says 'privileged' of 1 text: " + re.escape(pictures.names[0])):
         own_texts(options(source="column", kind="label_blind"), noted)
+    assert len(own_texts(options(source="column", kind="label_blind"), replace(noted, kinds=None)).sentences) == len(pictures)
     for kind, told in (("privileged", noted), ("unknown", noted), ("label_blind", pictures)):
         assert len(own_texts(options(source="column", kind=kind), told).sentences) == len(pictures)
 

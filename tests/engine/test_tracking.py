@@ -128,6 +128,18 @@ def test_a_refused_tracker_leaves_no_run(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_tracker_that_does_not_start_leaves_no_run(
+    monkeypatch: pytest.MonkeyPatch, recipe_options: Callable[..., RecipeOptions], tmp_path: Path
+) -> None:
+    def refused(*arguments: object, **keywords: object) -> None:
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr("accelerate.Accelerator.init_trackers", refused)
+    with pytest.raises(RunError, match="nobody answers"):
+        run_recipe(recipe_options("supervised", tmp_path / "run", track=["tensorboard"]))
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_tracker_is_unknown(recipe_options: Callable[..., RecipeOptions], tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"track\.0: Input should be 'tensorboard', 'wandb' or 'mlflow'"):
         recipe_options("supervised", tmp_path / "run", track=["paper"])

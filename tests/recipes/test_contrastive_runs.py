@@ -151,6 +151,7 @@ def test_pictures_without_a_table_are_refused(recipe_options: Make, toy_data: Pa
         ({"text": {"source": "none"}}, "clip learns pictures with their texts: need text.source"),
         ({"text": {"source": "classes"}}, "say text.kind = 'privileged'"),
         ({"text": {"control": "empty"}}, "take 'other_row'"),
+        ({"text": {"masked": True}}, r"text\.masked is for the audit, which does not read these texts"),
         ({"text": {"synonyms": "x.json"}}, r"text\.synonyms take effect with text\.mask_class_words = true only"),
         ({"text": {"queries": "tokens"}}, "takes no effect in clip, where a text is one vector"),
         ({"pretrain": {"accumulate": 4}}, "a batch cannot go in parts"),

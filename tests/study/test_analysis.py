@@ -228,7 +228,7 @@ def test_what_was_known_of_labels_and_classes_and_whose_weights_are_kept_is_budg
     gathered = gather(ours, {})
     assert gathered["b"].row.budget_differences == ("class text classes, not none",)
     assert gathered["c"].row.budget_differences == (
-        "keep best, not last", "labelled share 0.25, not 1.0", "unlabelled drop, not none",
+        "keep best, not last", "labelled share 0.25, not 1.0", "unlabelled drop, not keep",
     )  # fmt: skip
 
 

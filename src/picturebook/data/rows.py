@@ -42,7 +42,7 @@ class ColumnOptions(Options):
     domain: str = "domain"
     """Where or how a picture was made, such as a hospital, a camera or a vendor: what data.split.held_out holds out."""
     kind: str = "kind"
-    """What the words beside the picture may know, as picturebook describe notes it: label_blind or privileged."""
+    """What the words beside the picture may know, as picturebook describe notes it (label_blind, privileged); "" reads none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +91,7 @@ def check_named_columns(columns: ColumnOptions, present: tuple[str, ...], source
     defaults = ColumnOptions()
     for field in ("label", "split", "group", "domain", "kind"):
         name = getattr(columns, field)
-        if name != getattr(defaults, field) and name not in present:
+        if name not in ("", getattr(defaults, field)) and name not in present:
             raise DataError(f"data.columns.{field}: {no_column(name, present, source)}")
 
 

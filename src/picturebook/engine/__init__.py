@@ -11,7 +11,7 @@ from picturebook.engine.devices import (
 from picturebook.engine.loop import train
 from picturebook.engine.optimization import TrainOptions, build_optimizer, cosine_between, learning_rate
 from picturebook.engine.together import is_there, written_together
-from picturebook.engine.tracking import Tracker, check_trackers, finish_tracking
+from picturebook.engine.tracking import Tracker, check_trackers, finish_tracking, start_tracking
 from picturebook.engine.training import Batches, Training
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "is_there",
     "learning_rate",
     "on_first_process",
+    "start_tracking",
     "train",
     "wants_parts",
     "written_together",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from picturebook.data.text_table import TextTable
-from picturebook.data.texts import TextOptions, check_texts, refuse_unread_synonyms
+from picturebook.data.texts import TextOptions, check_texts, refuse_unaudited
 from picturebook.errors import OptionError, TextError
 from picturebook.models.heads import HeadOptions
 from picturebook.models.image_encoders import ImageEncoder
@@ -68,7 +68,7 @@ def check_alignment(options: AlignedRecipe, alignment: AlignmentOptions, *, colu
     refuse_mixed(options.views, "alignment_text has words of one")
     with naming("alignment_text"):
         check_texts(text, "own")
-    refuse_unread_synonyms(text, "alignment_text")
+    refuse_unaudited(text, "alignment_text")
     if text.source in ("classes", "descriptions") and text.kind != "privileged":
         raise OptionError(
             f"alignment_text.source = {text.source!r} gives each picture the text of its label: say alignment_text.kind = "
@@ -112,7 +112,7 @@ def check_class_words(text: TextOptions, setting: str, what: str) -> None:
         raise OptionError(f"{setting} {what}: remove its queries and kind.")
     with naming(setting):
         check_texts(text, "bank")
-    refuse_unread_synonyms(text, setting)
+    refuse_unaudited(text, setting)
 
 
 @contextmanager

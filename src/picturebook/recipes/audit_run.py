@@ -29,6 +29,7 @@ def audit_finished(stages: Stages, options: HeadTeacherOptions, words: Words, cl
     Raises:
         ModelError: the run keeps no teacher with a head.
         DataError: no labelled picture is held out from the heads, or the data are not those of the run.
+        TextError: the words are not.
     """
     _refuse_other_inputs(stages)
     encoder, head, saved = load_teacher(stages.folder.teacher)

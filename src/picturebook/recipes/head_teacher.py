@@ -19,10 +19,12 @@ from picturebook.engine import TrainOptions, first_process_values
 from picturebook.errors import DataError, OptionError
 from picturebook.evaluate import Model
 from picturebook.models.head_ensembles import Experts, FoldedHead
+from picturebook.models.heads import HeadOptions
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.models.saved_teacher import SavedTeacher, save_teacher
 from picturebook.objectives.image_text import ClassExamples, HeadLossOptions, ImageText
 from picturebook.recipes.encoders import TRAIN, teacher_logits
+from picturebook.recipes.shared_heads import teach
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.tokens import EncoderOptions, held_out_tokens
 from picturebook.runs import RunFolder
@@ -142,13 +144,30 @@ def train_heads(
             examples = parts.examples if shape.answers_words else None
             objective = ImageText(head, parts.tokens, texts=parts.texts, options=options.loss, examples=examples)
             taught = rows[numbers != fold] if options.folds else rows
-            stages.train(name + suffix, objective, rows=taught, options=training, on_tokens=True)
+            if options.image_encoder == TRAIN:  # whose tokens are this run's alone
+                stages.train(name + suffix, objective, rows=taught, options=training, on_tokens=True)
+            else:
+                inputs = _inputs(stages, shape, parts, options)
+                teach(stages, name + suffix, objective, rows=taught, options=training, inputs=inputs)
     trained = TrainedHead(folded.to(stages.device).eval(), FoldTable(stages.pictures.ids[rows], numbers))
     if options.calibrate:
         _calibrate(stages, trained, parts, rows)
     if stages.accelerator.is_main_process:
         save_teacher(saved, folded, stages.folder.teacher)
     return trained
+
+
+def _inputs(stages: Stages, shape: HeadOptions, parts: HeadParts, options: HeadTeacherOptions) -> dict[str, str]:
+    """What a head is and learns from, but for its weights at the start, rows and order."""
+    known, examples = stages.fingerprints, parts.examples
+    return {
+        "head": shape.model_dump_json(),
+        "image encoder": known["image encoder"],
+        "encoder size": str(parts.encoder.image_size),
+        "words": "none" if parts.texts is None else known["words"],
+        "class words": "none" if examples is None else f"{known['class words']} at {examples.weight:g}",
+        "loss": options.loss.model_dump_json(),
+    }
 
 
 _NOTHING_HELD_OUT = (

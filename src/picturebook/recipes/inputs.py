@@ -6,6 +6,9 @@ from picturebook.errors import RunError
 from picturebook.runs import RunFolder
 from picturebook.writing import read_json, write_json
 
+_DERIVED = ("zero-shot classifier",)
+"""Made from what the run itself trained, and computed anew by each try."""
+
 
 def refuse_other_inputs(folder: RunFolder, fingerprints: Mapping[str, str], *, writes: bool) -> None:
     """Compare what a run works on with what it worked on before it was interrupted, and keep it.
@@ -20,10 +23,11 @@ def refuse_other_inputs(folder: RunFolder, fingerprints: Mapping[str, str], *, w
     """
     file = folder.stages / "inputs.json"
     known: dict[str, str] = read_json(file) if file.is_file() else {}
-    if others := [name for name, value in fingerprints.items() if known.get(name, value) != value]:
+    inputs = {name: value for name, value in fingerprints.items() if name not in _DERIVED}
+    if others := [name for name, value in inputs.items() if known.get(name, value) != value]:
         raise RunError(
             f"{folder.path} was begun with other {' and other '.join(others)}: bring back what there was, or take another `out`."
         )
-    if writes and known.keys() < known.keys() | fingerprints.keys():
+    if writes and inputs.keys() - known.keys():
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {**known, **fingerprints})
+        write_json(file, {**known, **inputs})

@@ -43,7 +43,7 @@ class RecipeOptions(Options):
     """Several processes: each with a whole model (ddp), or with its part of weights, gradients and optimiser state (fsdp), for a
     model that else does not fit."""
     cache: str | None = None
-    """Folder of canvases, tokens, text vectors and shared targets; by default $PICTUREBOOK_CACHE, else ~/.cache/picturebook."""
+    """Folder of canvases, tokens, words, heads and shared targets; by default $PICTUREBOOK_CACHE, else ~/.cache/picturebook."""
     track: list[Tracker] = Field(default_factory=list)
     """Where the lines of metrics.jsonl go besides: tensorboard, wandb, mlflow."""
     data: DataOptions

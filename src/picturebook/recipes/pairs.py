@@ -10,7 +10,7 @@ from torch import Tensor
 from picturebook.caching import short_hash
 from picturebook.data.findings import quantity
 from picturebook.data.paired_texts import PairedTexts, distinct_sentences
-from picturebook.data.texts import TextOptions, check_texts, own_texts, refuse_unread_synonyms
+from picturebook.data.texts import TextOptions, check_texts, own_texts, refuse_unaudited
 from picturebook.engine import TrainOptions
 from picturebook.errors import OptionError, TextError
 from picturebook.evaluate import Model
@@ -75,7 +75,7 @@ def check_pairs(options: PairsRecipe) -> str | None:
     if text.source == "none":
         raise OptionError(f"{name} learns pictures with their texts: need text.source = 'column', 'classes' or 'descriptions'.")
     check_texts(text, "own")
-    refuse_unread_synonyms(text, "text")
+    refuse_unaudited(text, "text")
     if text.source != "column" and text.kind != "privileged":
         raise OptionError(
             f"text.source = {text.source!r} gives each picture the text of its label: say text.kind = 'privileged'. "

@@ -17,6 +17,8 @@ from picturebook.types import Batch
 _PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 _READ = 512
 """Pictures whose tokens are held at a time."""
+_MAX_ROWS = 20_000
+"""Training pictures that the linear probe learns from."""
 
 
 def fold_numbers_of(stages: Stages, trained: TrainedHead) -> Int64[np.ndarray, " labelled"]:
@@ -31,6 +33,8 @@ def linear_probe(
 ) -> Float[Tensor, "n classes"]:
     """Ridge regression of the labels on the mean token, taught as the heads were: without the fold that it answers for.
 
+    It learns from 20,000 pictures at most.
+
     Args:
         stages: the run.
         stored: tokens of the training rows.
@@ -38,7 +42,8 @@ def linear_probe(
         tokens: [n, N, Dv] of the audited pictures.
         folds: [n] of theirs.
     """
-    rows = stages.labelled_rows
+    order = np.random.default_rng(stages.options.seed).permutation(len(numbers))[:_MAX_ROWS]
+    rows, numbers = stages.labelled_rows[order], numbers[order]
     means, labels, classes = _mean_tokens(stages, stored, rows), stages.pictures.labels[rows], len(stages.pictures.classes)
     asked, logits = tokens.float().mean(dim=1).cpu().numpy(), torch.empty(len(tokens), classes)
     for fold in torch.unique(folds).tolist():
@@ -66,8 +71,9 @@ def _ridge(
     from sklearn.linear_model import Ridge
 
     mean, spread = training.mean(axis=0), training.std(axis=0)
-    scale = np.where(spread > 1e-6, spread, 1.0).astype(np.float32)
-    inputs, wanted = (training - mean) / scale, np.eye(num_classes, dtype=np.float32)[labels]
+    scale = np.where(spread > 1e-6, spread, 1.0)
+    # In double precision, since features of low rank are more than single precision can part.
+    inputs, wanted = ((training - mean) / scale).astype(np.float64), np.eye(num_classes)[labels]
     order = np.random.default_rng(seed).permutation(len(inputs))
     held, rest = order[: len(order) // 5], order[len(order) // 5 :]
 

@@ -19,7 +19,7 @@ from picturebook.data.findings import sentence
 from picturebook.data.loaders import BatchMaker, TrainingBatches, ViewMaker
 from picturebook.data.pictures import Pictures, load_pictures
 from picturebook.data.views import VIEWS_VERSION
-from picturebook.engine import Training, TrainOptions, train, wants_parts, written_together
+from picturebook.engine import Training, TrainOptions, start_tracking, train, wants_parts, written_together
 from picturebook.errors import DataError, OptionError, RunError
 from picturebook.evaluate import evaluate_rows, student_logits
 from picturebook.models.image_encoders import ImageEncoder, create_image_encoder
@@ -184,6 +184,7 @@ class Stages:
             with_images=not on_tokens,
             balanced=self.pictures.labels[rows] if options.sampling == "balanced" else None,
         )
+        start_tracking(self.accelerator, self.folder)  # a run that is refused here leaves nothing behind
         refuse_other_inputs(self.folder, self.fingerprints, writes=self.accelerator.is_main_process)
         with self.timed(name), self.reporter.stage(f"training {name}") as progress:
             training = Training(name, objective.to(self.device), batches, options, seed, validate, progress)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from picturebook.recipes.options import RecipeOptions
 from picturebook.recipes.tokens import HELD_OUT
 from picturebook.study.cells import Cell, Plan
 from picturebook.study.records import STUDENT, read_record
@@ -39,9 +40,13 @@ class Budget:
     """Of the training pictures' labels, that are known."""
     unlabelled: str
     """Whether pictures without a label stay."""
-    label_noise: float
+    label_noise: str
     class_text: str
     """What is said of the classes to teach the teacher's head, which is supervision beside the labels."""
+    alignment_text: str
+    """Words beside the student."""
+    smoothing_text: str
+    """Words that smooth its labels."""
     augmentation: dict[str, Any]
     """The settings of its views."""
     trials: int
@@ -60,7 +65,7 @@ class Budget:
 def student_budget(cell: Cell, plan: Plan) -> Budget:
     """The budget of a finished cell's student."""
     options, record = cell.options, read_record(cell)
-    supervision, class_text = options.data.supervision, getattr(options, "class_text", None)
+    supervision = options.data.supervision
     before = [read_record(each) for each in plan.ordered([cell]) if str(each.folder) == options.student.init]
     return Budget(
         steps=record.steps,
@@ -76,12 +81,18 @@ def student_budget(cell: Cell, plan: Plan) -> Budget:
         average=options.train.average,
         sampling=options.train.sampling,
         labelled_share=supervision.labelled_share,
-        unlabelled=supervision.unlabelled if supervision.labelled_share < 1 else "none",
-        label_noise=supervision.label_noise,
-        class_text="none" if class_text is None else class_text.source,
+        unlabelled=supervision.unlabelled,
+        label_noise=f"{supervision.label_noise:g} {supervision.noise_kind}" if supervision.label_noise else "none",
+        class_text=_source(options, "class_text"),
+        alignment_text=_source(options, "alignment_text"),
+        smoothing_text=_source(options, "smoothing_text"),
         augmentation=options.views.model_dump(mode="json"),
         trials=num_trials(cell.arm, plan),
     )
+
+
+def _source(options: RecipeOptions, words: str) -> str:
+    return str(getattr(options, words).source) if hasattr(options, words) else "none"
 
 
 def num_trials(arm: str, plan: Plan) -> int:

@@ -62,7 +62,7 @@ class Cell:
         if self.run.finished and self._same_as_stored():
             return
         if self.folder.exists() and any(self.folder.iterdir()):
-            self.run.start(resume=True, resolved=dump_options(self.options), completed=completed)
+            self.run.start(resume=True, resolved=dump_options(self.options), completed=completed(self.options))
 
     def _same_as_stored(self) -> bool:
         # Compared as they are read today, so that a setting that came later, at its default, undoes no finished run.

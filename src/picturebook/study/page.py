@@ -12,7 +12,7 @@ NOTES = (
     "The interval is the wider of two 95 % intervals: Student's t over seeds, and a paired bootstrap over test pictures (whole "
     "groups, where the data have groups) of the mean over seeds.",
     "p is the larger of the paired t test's and the bootstrap's, Holm's is adjusted for the number of contrasts of 8 seeds or "
-    "more (of all, where there are none). McNemar's test counts pictures as independent and is secondary.",
+    "more (of all that are measured, where there are none). McNemar's test counts pictures as independent and is secondary.",
     "Equal within the margin: both one-sided tests reject, and the interval lies inside.",
     'Every number is of the last epoch, but for arms that say train.keep = "best": of the best one on validation pictures, and '
     "marked where the baseline does not. Settings are chosen on validation pictures. Published numbers are often of the best "
@@ -60,7 +60,7 @@ def study_report(
 
 
 def _has_folds(plan: Plan) -> bool:
-    return any(cell.options.data.split.folds is not None for cell in plan.cells())
+    return len({cell.options.data.split.fold for cell in plan.cells() if cell.options.data.split.folds is not None}) > 1
 
 
 def _sentence(arms: Sequence[ArmRow], contrasts: Sequence[ContrastRow]) -> str:

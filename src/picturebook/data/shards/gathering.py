@@ -74,6 +74,8 @@ def _column(shards: Sequence[Shard], role: str, column: str) -> tuple[str, ...] 
     lacking = [shard.name for shard in shards if role not in shard.values]
     if len(lacking) == len(shards):
         return None
+    if lacking and role == "kind":  # nobody asked for it: what is not said is not known
+        return column_or_none(tuple(text for shard in shards for text in shard.values.get(role, [""] * len(shard.keys))))
     if lacking:
         other = next(shard.name for shard in shards if role in shard.values)
         raise DataError(

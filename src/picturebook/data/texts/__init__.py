@@ -1,7 +1,7 @@
 """Where words come from, what they may know, and the controls that tell what they are worth."""
 
-from picturebook.data.texts.options import Role, TextOptions, check_texts, refuse_unread_synonyms
+from picturebook.data.texts.options import Role, TextOptions, check_texts, refuse_unaudited
 from picturebook.data.texts.sources import Texts, class_texts, own_texts
 from picturebook.data.texts.synonyms import naming
 
-__all__ = ["Role", "TextOptions", "Texts", "check_texts", "class_texts", "naming", "own_texts", "refuse_unread_synonyms"]
+__all__ = ["Role", "TextOptions", "Texts", "check_texts", "class_texts", "naming", "own_texts", "refuse_unaudited"]

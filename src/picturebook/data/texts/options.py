@@ -96,14 +96,16 @@ class TextOptions(Options):
         return self
 
 
-def refuse_unread_synonyms(options: TextOptions, name: str) -> None:
-    """Refuse synonyms where no audit searches the texts for them and no mask takes them out.
+def refuse_unaudited(options: TextOptions, name: str) -> None:
+    """Refuse what is there for an audit where none reads the texts: synonyms that no mask takes out, a claim to be masked.
 
     Raises:
         OptionError: it names the setting `name`.
     """
     if options.synonyms is not None and not options.mask_class_words:
         raise OptionError(f"{name}.synonyms take effect with {name}.mask_class_words = true only: no audit reads these texts.")
+    if options.masked:
+        raise OptionError(f"{name}.masked is for the audit, which does not read these texts: remove it.")
 
 
 def check_texts(options: TextOptions, role: Role) -> None:

@@ -177,8 +177,8 @@ def _refuse_privileged(pictures: Pictures) -> None:
     if names:
         raise TextError(
             f"text.kind = 'label_blind', but the data's column of kinds (data.columns.kind) says 'privileged' of "
-            f"{quantity(len(names), 'text')}: {first_names(names)}. Say text.kind = 'privileged', or take texts that were "
-            "written without the label."
+            f"{quantity(len(names), 'text')}: {first_names(names)}. Say text.kind = 'privileged', take texts that were "
+            "written without the label, or where that column speaks of something else say data.columns.kind = ''."
         )
 
 
