@@ -36,12 +36,18 @@ class Mixed:
     """Class indices of the partners, or UNLABELLED."""
     share: Float[Tensor, " batch"]
     """How much of each mix is the sample's own picture, in [0, 1]; 1 where nothing was mixed in."""
+    ids: Int64[Tensor, " batch"] | None = None
+    """Sample ids of the partners, where teachers answer for both pictures apart and not for the mix. On the host."""
+    views: Int64[Tensor, " batch"] | None = None
+    """View numbers of the partners, where there are ids. On the host."""
 
     def __getitem__(self, places: Int64[Tensor, " some"]) -> "Mixed":
-        return Mixed(self.labels[places], self.share[places])
+        host = places.cpu()
+        ids, views = (None if one is None else one[host] for one in (self.ids, self.views))
+        return Mixed(self.labels[places], self.share[places], ids, views)
 
     def to(self, device: torch.device) -> "Mixed":
-        return Mixed(to_device(self.labels, device), to_device(self.share, device))
+        return Mixed(to_device(self.labels, device), to_device(self.share, device), self.ids, self.views)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,13 @@ class Batch:
     def device(self) -> torch.device:
         """Where labels and pictures are."""
         return self.labels.device
+
+    @property
+    def partners(self) -> "Batch | None":
+        """What was mixed in, without images, for teachers that answer for whole pictures; None where they see the mix."""
+        if self.mixed is None or self.mixed.ids is None or self.mixed.views is None:
+            return None
+        return Batch(self.mixed.ids, self.mixed.views, self.mixed.labels)
 
     def __getitem__(self, places: Int64[Tensor, " some"]) -> "Batch":
         here, host = to_device(places, self.device), places.cpu()

@@ -83,6 +83,46 @@ class ViewMaker:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class MixedAfterwards:
+    """Mixes of views that a teacher answers for whole: pass n over a picture shows its view n mod `num_views` in a new mix.
+
+    The mix is a function of (sample id, n), and of the partner it shows one of the same `num_views` views.
+    """
+
+    whole: ViewMaker
+    """Makes the views, unmixed."""
+    options: ViewOptions
+    """How they are mixed."""
+    partners: Partners
+    num_views: int
+    """Views of each picture that are answered for."""
+
+    def batch(self, rows: np.ndarray, views: np.ndarray, *, with_images: bool = True) -> Batch:
+        """The samples at `rows` int64 [B] in their passes `views` int64 [B]; `with_images` off leaves the pictures undecoded."""
+        whole, pictures = self.whole, self.whole.pictures
+        batch = whole.batch(rows, views % self.num_views, with_images=with_images)
+        options, side = self.options, whole.image_size
+        mixes = draw_mixes(
+            whole.seed, pictures.ids[rows], views, self.partners, mixup=options.mixup, cutmix=options.cutmix, image_size=side
+        )
+        mixes = replace(mixes, views=mixes.views % self.num_views)
+        mixed = _mixed_labels(pictures, labelled_batch(pictures, rows, views).labels, mixes)
+        ids, shown = batch.ids.clone(), batch.views.clone()
+        ids[mixes.places] = torch.from_numpy(pictures.ids[mixes.rows])
+        shown[mixes.places] = torch.from_numpy(mixes.views)
+        images = batch.images
+        if images is not None and len(mixes.places):
+            partners = whole.batch(mixes.rows, mixes.views).images
+            assert partners is not None
+            images = mix_images(images, partners, mixes)
+        return replace(batch, images=images, mixed=replace(mixed, ids=ids, views=shown).to(whole.device))
+
+    def expect(self, rows: np.ndarray) -> None:
+        """Say which rows the next batch will hold, so that they are decoded meanwhile where no canvases are kept."""
+        self.whole.expect(rows)
+
+
 class TrainingBatches:
     """Step → batch. Epochs follow each other without a gap, so every batch is full but the last, which holds what is left.
 

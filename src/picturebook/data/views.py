@@ -95,6 +95,10 @@ class ViewOptions(Options):
         """Whether a view may hold something of another picture."""
         return self.mixup + self.cutmix > 0
 
+    def whole(self) -> "ViewOptions":
+        """The same without mixing."""
+        return self.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
+
     @field_validator("crop_scale")
     @classmethod
     def _scale_is_a_range_of_shares(cls, value: tuple[float, float]) -> tuple[float, float]:

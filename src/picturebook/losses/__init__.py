@@ -2,7 +2,7 @@
 
 classification  cross-entropy with smoothed labels; likeness and weights of classes; teacher-free distillation's virtual teacher
 distillation    a teacher's logits: KL, correlations (DIST), decoupled (DKD); how sure it is
-logits          what is done to logits before: permuted non-targets (DKPP), standardisation
+logits          what is done to logits before: mixed, permuted non-targets (DKPP), standardised
 features        a teacher's representation: its direction, or every element of it
 dino            one view's answer against the others'
 contrastive     pictures and their words in one space, each told from the others of the batch
@@ -32,7 +32,7 @@ from picturebook.losses.distillation import (
     teacher_confidences,
 )
 from picturebook.losses.features import feature_regression, hint_regression
-from picturebook.losses.logits import permute_non_targets, standardise_logits
+from picturebook.losses.logits import mix_logits, permute_non_targets, standardise_logits
 
 __all__ = [
     "Columns",
@@ -49,6 +49,7 @@ __all__ = [
     "gather_positives",
     "hint_regression",
     "info_nce",
+    "mix_logits",
     "multi_crop_cross_entropy",
     "permute_non_targets",
     "sigmoid_contrast",

@@ -1,9 +1,38 @@
 """What is done to logits before a loss sees them."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn import functional
 
-from picturebook.losses.inputs import Logits, check_matrix, widened
+from picturebook.losses.inputs import Logits, check_matrix, check_pair, check_temperature, widened
+
+
+def mix_logits(
+    own: Logits, partners: Logits, share: Float[Tensor, " batch"], *, temperature: float
+) -> Float[Tensor, "batch classes"]:
+    """Logits of share · softmax(own / T) + (1 − share) · softmax(partners / T): a teacher's answers to two pictures, mixed.
+
+    softmax(result / T) is that mixture. So a student of a mix learns what is said of both of its pictures where the teacher
+    answered for whole ones (as labels are mixed in arXiv:1710.09412 and arXiv:1905.04899).
+
+    Args:
+        own: [B, K], unbounded; for the sample's own picture.
+        partners: [B, K], for what is mixed into it.
+        share: [B], how much of the mix is the sample's own picture, in [0, 1].
+        temperature: T > 0, at which the student learns.
+
+    Returns:
+        [B, K] in float32 at least, T times log probabilities, so at most 0.
+
+    Raises:
+        ValueError: no matrices of one shape, an empty one, or a temperature that is not positive.
+    """
+    check_pair(own, partners, ("own", "partners"))
+    check_temperature(temperature)
+    mine, theirs = (functional.log_softmax(widened(one) / temperature, dim=1) for one in (own, partners))
+    weight = share.to(mine.dtype)[:, None]
+    return temperature * torch.logaddexp(mine + weight.log(), theirs + (1 - weight).log())
 
 
 def permute_non_targets(teacher_logits: Logits) -> Logits:

@@ -14,6 +14,7 @@ from picturebook.losses import (
     distillation_kl,
     feature_regression,
     hint_regression,
+    mix_logits,
     permute_non_targets,
     standardise_logits,
     teacher_confidences,
@@ -26,7 +27,7 @@ from picturebook.objectives.alignment import AlignmentOptions, build_alignment
 from picturebook.objectives.soft_target_options import SoftTargetOptions
 from picturebook.options import Options
 from picturebook.teachers import Teacher
-from picturebook.types import Batch
+from picturebook.types import Batch, Targets
 
 __all__ = ["SoftTargetOptions", "SoftTargets", "Supervised", "SupervisedOptions"]
 
@@ -172,7 +173,7 @@ class SoftTargets(Objective):
     def forward(self, batch: Batch) -> Loss:
         assert batch.images is not None
         options = self._options
-        targets = self._teacher[0](batch)
+        targets = self._answers(batch)
         features: Tensor | None = None
         if self.projector is None and self.alignment is None:
             logits = self.student(batch.images)
@@ -196,6 +197,15 @@ class SoftTargets(Objective):
             parts.loss(), features, batch, of_logits=lambda z: self._of_logits(z, teacher_logits, batch).total
         )
         return loss
+
+    def _answers(self, batch: Batch) -> Targets:
+        """The teacher's of the batch; of a mix of views that it answered for whole, both, each by its share."""
+        teacher, partners = self._teacher[0], batch.partners
+        if partners is None:
+            return teacher(batch)
+        assert batch.mixed is not None
+        both = (teacher(batch).logits, teacher(partners).logits)
+        return Targets(mix_logits(*both, batch.mixed.share, temperature=self._options.temperature))
 
     def after_step(self, step: int, num_steps: int) -> None:
         if self._options.divergence_warmup > 0.0:

@@ -55,7 +55,7 @@ def check(options: BornAgainRecipe) -> None:
     Raises:
         OptionError: words are given a weight, and this recipe reads none; or dkd is to learn from mixed pictures.
     """
-    check_mixing(options.views, options.loss)
+    check_mixing(options, options.loss)
     if options.loss.alignment.is_on or options.teacher.alignment.is_on:
         raise OptionError("born_again reads no words: set alignment.weight = 0, or take recipe = 'distil' with alignment_text.")
 

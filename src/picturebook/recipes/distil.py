@@ -62,6 +62,11 @@ class DistilRecipe(AlignedRecipe):
     loss: SoftTargetOptions = SoftTargetOptions()
     """How its targets are learnt."""
 
+    @property
+    def answers_whole_views(self) -> bool:
+        """A linear head is taught on tokens of whole views."""
+        return self.teacher.head == "linear"
+
 
 def check(options: DistilRecipe) -> str | None:
     """Refuse settings that cannot go together; give the table's column that this run reads, or None.
@@ -73,10 +78,10 @@ def check(options: DistilRecipe) -> str | None:
     teacher, with_representation = options.teacher, options.loss.with_representation
     check_encoder(teacher.image_encoder, teacher.image_size)
     check_targets(options.targets, with_representation=with_representation)
-    check_mixing(options.views, options.loss)
-    if options.targets.control != "none":
-        refuse_mixed(options.views, "targets.control goes by the class of one")
+    check_mixing(options, options.loss)
     if teacher.head != "linear":
+        if options.targets.control != "none":
+            refuse_mixed(options.views, "targets.control goes by the class of one")
         check_classifiers(teacher, controlled=options.targets.control != "none", with_representation=with_representation)
         if teacher.live and options.targets.shared:
             raise OptionError("targets.shared keeps stored targets for other runs: need teacher.live = false.")
@@ -84,7 +89,6 @@ def check(options: DistilRecipe) -> str | None:
             check_zero_shot(teacher)
     else:
         refuse_classifiers(teacher)
-        refuse_mixed(options.views, "the teacher's head is taught on whole ones")
     check_heads(teacher, with_representation=with_representation)
     return check_alignment(options, options.loss.alignment)
 

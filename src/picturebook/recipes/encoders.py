@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from picturebook.controls import ClassTargets, ShuffledTargets, TargetOptions, class_mean, matched_smoothing
-from picturebook.data.views import ViewOptions
+from picturebook.data.loaders import MixedAfterwards
+from picturebook.data.mixing import Partners
+from picturebook.engine import TrainOptions
 from picturebook.errors import ModelError, OptionError
 from picturebook.evaluate import Model
 from picturebook.losses import balanced_class_weights
@@ -19,7 +21,7 @@ from picturebook.models.zero_shot import ZeroShotClassifier, load_zero_shot
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets, Supervised, SupervisedOptions
 from picturebook.recipes.alignment import AlignedTo, AlignmentTextOptions, aligned_to
 from picturebook.recipes.network_checks import refuse_other_classes
-from picturebook.recipes.options import refuse_mixed
+from picturebook.recipes.options import RecipeOptions, refuse_mixed
 from picturebook.recipes.stages import Stages
 from picturebook.runs import RunFolder
 from picturebook.teachers import StoredTeacher, Teacher
@@ -46,14 +48,16 @@ def check_encoder(name: str, image_size: int | None) -> None:
         )
 
 
-def check_mixing(views: ViewOptions, loss: SoftTargetOptions) -> None:
-    """Refuse mixed pictures where the loss sets a true class apart.
+def check_mixing(options: RecipeOptions, loss: SoftTargetOptions) -> None:
+    """Refuse mixed pictures where the loss is of one picture alone.
 
     Raises:
-        OptionError: dkd with mixup or cutmix.
+        OptionError: mixup or cutmix with dkd, or with a teacher that answers for whole views by what is no probability.
     """
     if loss.divergence == "dkd":
-        refuse_mixed(views, "loss.divergence = 'dkd' sets the true class of one apart from the others")
+        refuse_mixed(options.views, "loss.divergence = 'dkd' sets the true class of one apart from the others")
+    if options.answers_whole_views and loss.with_representation:
+        refuse_mixed(options.views, "loss.distilled needs the representation of one, which was seen whole")
 
 
 def class_weights(stages: Stages, choice: Literal["none", "balanced"]) -> Tensor | None:
@@ -172,8 +176,19 @@ def learn(
         text_projector=words.text_projector,
         class_weights=class_weights(stages, loss.class_weights),
     )
-    stages.train(part, objective, rows=stages.train_rows, validate=stages.validation_of(student))
+    maker, training = _mixed_afterwards(stages)
+    stages.train(part, objective, rows=stages.train_rows, maker=maker, options=training, validate=stages.validation_of(student))
     return student
+
+
+def _mixed_afterwards(stages: Stages) -> tuple[MixedAfterwards | None, TrainOptions | None]:
+    """What mixes, anew in each epoch, the views of a student whose teacher answers for whole ones; nothing where none are mixed."""
+    options = stages.options
+    if not (options.answers_whole_views and options.views.mixes):
+        return None, None
+    partners = Partners(stages.pictures.ids, stages.train_rows)
+    maker = MixedAfterwards(stages.maker, options.views, partners, options.train.distinct_views)
+    return maker, options.train.model_copy(update={"num_views": 0})
 
 
 def teacher_logits(teacher: Teacher) -> Model:

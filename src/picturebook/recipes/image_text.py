@@ -18,7 +18,7 @@ from picturebook.objectives.soft_targets import SoftTargetOptions
 from picturebook.recipes.alignment import AlignedRecipe, check_alignment
 from picturebook.recipes.auditing import Claims, audit, refuse_label_privileged
 from picturebook.recipes.class_examples import ClassTextOptions, check_class_text, class_examples
-from picturebook.recipes.encoders import check_encoder, controlled, learn
+from picturebook.recipes.encoders import check_encoder, check_mixing, controlled, learn
 from picturebook.recipes.head_teacher import (
     HeadParts,
     HeadTeacherOptions,
@@ -29,7 +29,6 @@ from picturebook.recipes.head_teacher import (
     label_with_heads,
     train_heads,
 )
-from picturebook.recipes.options import refuse_mixed
 from picturebook.recipes.outcome import finish
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.tokens import encode_pictures
@@ -72,6 +71,11 @@ class ImageTextRecipe(AlignedRecipe):
     loss: SoftTargetOptions = SoftTargetOptions()
     """How its targets are learnt."""
 
+    @property
+    def answers_whole_views(self) -> bool:
+        """Heads are taught on tokens of whole views, and words are of one picture."""
+        return True
+
 
 def check(options: ImageTextRecipe) -> str | None:
     """Refuse settings that cannot go together; give the table's column that this run reads, or None.
@@ -82,7 +86,7 @@ def check(options: ImageTextRecipe) -> str | None:
     """
     teacher, text = options.teacher, options.text
     check_encoder(teacher.image_encoder, teacher.image_size)
-    refuse_mixed(options.views, "the teacher's head is taught on whole ones")
+    check_mixing(options, options.loss)
     check_targets(options.targets, with_representation=options.loss.with_representation)
     check_heads(teacher, with_representation=options.loss.with_representation)
     if teacher.partner == "none" and teacher.combination != "product":

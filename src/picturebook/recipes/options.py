@@ -55,6 +55,11 @@ class RecipeOptions(Options):
     train: TrainOptions = TrainOptions()
     """The student's training."""
 
+    @property
+    def answers_whole_views(self) -> bool:
+        """Whether the teacher answers for whole views, and a mix is told both answers; else it answers for the mix."""
+        return False
+
 
 def refuse_mixed(views: ViewOptions, reason: str) -> None:
     """Refuse mixup and cutmix where a picture has to be one picture.

@@ -69,7 +69,9 @@ class Stages:
         self.fingerprints["data"] = self.pictures.fingerprint
         for finding in self.pictures.findings:
             reporter.say(sentence(finding))
-        maker = ViewMaker(self.pictures, options.views, options.student.image_size, options.seed, self.device)
+        self.views = options.views.whole() if options.answers_whole_views else options.views
+        """Of what is labelled."""
+        maker = ViewMaker(self.pictures, self.views, options.student.image_size, options.seed, self.device)
         self.maker = maker.among(self.train_rows)
         refuse_unmeasured(options.train, "student", validated=self._has_validation)
         student = self.new_student()  # what does not fit is refused now, not after the teacher's hours
@@ -282,7 +284,7 @@ class Stages:
         """What a view is a function of, but for id and number."""
         options = self.options
         partners = self.maker.partners
-        settings = f"{options.views.model_dump_json()} side {options.student.image_size} canvas {options.data.canvas_size}"
+        settings = f"{self.views.model_dump_json()} side {options.student.image_size} canvas {options.data.canvas_size}"
         return {
             "views": f"{VIEWS_VERSION} {short_hash(settings)}",
             "view seed": str(options.seed),
