@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from picturebook.data.loaders import TrainingBatches, ViewMaker
+from picturebook.data.loaders import MixedAfterwards, TrainingBatches, ViewMaker
 from picturebook.data.mixing import Partners, draw_mixes, mix_images
 from picturebook.data.pictures import Pictures
 from picturebook.data.views import ViewOptions
@@ -160,3 +160,56 @@ def test_a_maker_that_mixes_must_know_whom_with(toy_pictures: Pictures) -> None:
     with pytest.raises(AssertionError, match="among"):
         maker(toy_pictures, mixup=0.1).batch(rows, np.zeros_like(rows))
     assert maker(toy_pictures).among(rows).partners is None
+
+
+def afterwards(pictures: Pictures, num_views: int = 2, **options: float) -> MixedAfterwards:
+    partners = Partners(pictures.ids, pictures.rows["train"])
+    return MixedAfterwards(maker(pictures), ViewOptions(**options), partners, num_views)
+
+
+def test_views_that_are_mixed_afterwards_are_those_that_were_whole(toy_pictures: Pictures) -> None:
+    rows = toy_pictures.rows["train"]
+    passes = np.arange(len(rows)) % 6
+    mixing, whole = afterwards(toy_pictures, mixup=0.4, cutmix=0.4), maker(toy_pictures)
+    batch = mixing.batch(rows, passes)
+    assert batch.mixed is not None
+    assert torch.equal(batch.views, torch.from_numpy(passes % 2))
+    assert torch.equal(batch.ids, torch.from_numpy(toy_pictures.ids[rows]))
+    partners = batch.partners
+    assert partners is not None
+    assert set(partners.views.tolist()) <= {0, 1}
+    place = {id_: row for row, id_ in enumerate(toy_pictures.ids.tolist())}
+    met = np.array([place[id_] for id_ in partners.ids.tolist()])
+    own, theirs = whole.batch(rows, passes % 2).images, whole.batch(met, partners.views.numpy()).images
+    assert batch.images is not None
+    assert own is not None
+    assert theirs is not None
+    share, alone = batch.mixed.share, batch.mixed.share == 1
+    assert 0 < int(alone.sum()) < len(rows) / 2
+    assert torch.equal(batch.images[alone], own[alone])
+    assert torch.equal(partners.ids[alone], batch.ids[alone])
+    blended = share[:, None, None, None] * own + (1 - share[:, None, None, None]) * theirs
+    pasted = (batch.images == own) | (batch.images == theirs)
+    for number in range(len(rows)):
+        assert torch.allclose(batch.images[number], blended[number], atol=1e-6) or pasted[number].all()
+    assert torch.equal(partners.labels, torch.from_numpy(toy_pictures.labels[met]))
+
+
+def test_a_view_that_is_shown_again_is_in_a_new_mix_and_a_pass_always_in_the_same(toy_pictures: Pictures) -> None:
+    rows = toy_pictures.rows["train"]
+    mixing = afterwards(toy_pictures, cutmix=1.0)
+    first, again, later = (mixing.batch(rows, np.full(len(rows), number)) for number in (1, 1, 3))
+    assert first.images is not None
+    assert again.images is not None
+    assert later.images is not None
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.views, later.views)
+    assert first.mixed is not None
+    assert later.mixed is not None
+    assert not torch.equal(first.mixed.share, later.mixed.share)
+    assert torch.equal(mixing.batch(rows[4:7], np.ones(3, dtype=np.int64)).images, first.images[4:7])  # whatever the batch
+    unseen = mixing.batch(rows, np.full(len(rows), 1), with_images=False)
+    assert unseen.images is None
+    assert unseen.partners is not None
+    assert first.partners is not None
+    assert torch.equal(unseen.partners.ids, first.partners.ids)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from loss_cases import SHAPES, normal, pairs
 
-from picturebook.losses import distillation_kl, permute_non_targets, standardise_logits
+from picturebook.losses import distillation_kl, mix_logits, permute_non_targets, standardise_logits
 
 
 def slow_standardise(row: np.ndarray) -> np.ndarray:
@@ -84,3 +84,37 @@ def test_standardised_logits_have_gradients_that_are_finite_even_where_all_are_e
     assert torch.autograd.grad((z * torch.arange(3.0)).sum(), logits)[0].isfinite().all()
     student, _, _ = pairs((4, 5))
     assert torch.autograd.gradcheck(standardise_logits, student.requires_grad_())
+
+
+def slow_mix(own: np.ndarray, partners: np.ndarray, share: np.ndarray, temperature: float) -> np.ndarray:
+    def softmax(row: np.ndarray) -> np.ndarray:
+        e = np.exp(row / temperature - max(row) / temperature)
+        return e / sum(e)
+
+    return np.array([s * softmax(a) + (1 - s) * softmax(b) for a, b, s in zip(own, partners, share, strict=True)])
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_mixed_logits_are_those_of_the_mixed_probabilities_at_the_temperature(shape: tuple[int, int], temperature: float) -> None:
+    own, partners = normal(shape)[0], normal(shape)[1]
+    share = np.linspace(0, 1, shape[0])
+    mixed = mix_logits(torch.tensor(own), torch.tensor(partners), torch.tensor(share), temperature=temperature)
+    np.testing.assert_allclose(
+        (mixed / temperature).softmax(dim=1).numpy(), slow_mix(own, partners, share, temperature), rtol=1e-5
+    )
+    np.testing.assert_allclose((mixed / temperature).logsumexp(dim=1).numpy(), 0, atol=1e-5)
+
+
+def test_nothing_mixed_in_leaves_the_probabilities_and_a_certain_answer_stays_finite() -> None:
+    own, partners = torch.tensor([[3.0, 1.0, -2.0]]), torch.tensor([[0.0, 500.0, 0.0]])
+    alone = mix_logits(own, partners, torch.ones(1), temperature=2.0)
+    torch.testing.assert_close((alone / 2).softmax(dim=1), (own / 2).softmax(dim=1))
+    half = mix_logits(own, partners, torch.tensor([0.5]), temperature=1.0)
+    assert torch.isfinite(half).all()
+    assert half.softmax(dim=1)[0, 1] > 0.5
+
+
+def test_a_temperature_at_which_nothing_can_be_mixed_is_refused() -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        mix_logits(torch.zeros(2, 3), torch.zeros(2, 3), torch.ones(2), temperature=0.0)

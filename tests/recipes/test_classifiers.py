@@ -83,7 +83,7 @@ def test_a_live_teacher_teaches_what_its_stored_targets_do(
         ({"teacher": {"head": "linear", "members": 2}}, r"teacher\.members takes effect with teacher\.head = 'classifier' alone"),
         ({"teacher": {"head": "linear", "runs": ["a"]}}, r"teacher\.runs takes effect"),
         ({"teacher": {"head": "linear", "live": True}}, r"teacher\.live takes effect"),
-        ({"views": {"mixup": 0.5}, "teacher": {"head": "linear"}}, "the teacher's head is taught on whole ones: set both to 0"),
+        ({"views": {"mixup": 0.5}, "teacher": {"head": "linear"}, "loss": {"distilled": "both"}}, "which was seen whole"),
         ({"views": {"cutmix": 0.5}, "targets": {"control": "class_mean"}}, r"targets\.control goes by the class of one"),
         ({"views": {"mixup": 0.5}, "loss": {"divergence": "dkd"}}, "sets the true class of one apart"),
     ],
@@ -100,7 +100,8 @@ def test_settings_that_cannot_go_together_are_refused(
     ("case", "changes", "sentence"),
     [
         ("born_again", {"loss": {"divergence": "dkd"}}, "sets the true class of one apart from the others"),
-        ("bank", {}, "the teacher's head is taught on whole ones"),
+        ("bank", {"loss": {"distilled": "both"}}, "loss.distilled needs the representation of one, which was seen whole"),
+        ("own", {"loss": {"divergence": "dkd"}}, "sets the true class of one apart from the others"),
         (
             "supervised",
             {

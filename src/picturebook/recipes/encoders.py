@@ -182,7 +182,7 @@ def learn(
 
 
 def _mixed_afterwards(stages: Stages) -> tuple[MixedAfterwards | None, TrainOptions | None]:
-    """What mixes, anew in each epoch, the views of a student whose teacher answers for whole ones; nothing where none are mixed."""
+    """What mixes the views of a student whose teacher answers for whole ones, anew in each epoch; nothing where none mix."""
     options = stages.options
     if not (options.answers_whole_views and options.views.mixes):
         return None, None
