@@ -107,7 +107,7 @@ class MixedAfterwards:
             whole.seed, pictures.ids[rows], views, self.partners, mixup=options.mixup, cutmix=options.cutmix, image_size=side
         )
         mixes = replace(mixes, views=mixes.views % self.num_views)
-        mixed = _mixed_labels(pictures, labelled_batch(pictures, rows, views).labels, mixes)
+        mixed = _mixed_labels(pictures, torch.from_numpy(pictures.labels[rows]), mixes)
         ids, shown = batch.ids.clone(), batch.views.clone()
         ids[mixes.places] = torch.from_numpy(pictures.ids[mixes.rows])
         shown[mixes.places] = torch.from_numpy(mixes.views)
