@@ -67,6 +67,7 @@ class Stages:
         with accelerator.main_process_first(), self.timed("decode"), reporter.stage("decoding pictures") as progress:
             self.pictures: Pictures = load_pictures(options.data, cache=cache, text_column=text_column, progress=progress)
         self.fingerprints["data"] = self.pictures.fingerprint
+        self._has_told = False  # of pictures without a label
         for finding in self.pictures.findings:
             reporter.say(sentence(finding))
         self.views = options.views.whole() if options.answers_whole_views else options.views
@@ -105,8 +106,9 @@ class Stages:
         rows: np.ndarray = self.train_rows[self.pictures.labels[self.train_rows] != UNLABELLED]
         if len(rows) == 0:
             raise DataError("No training picture has a label: this recipe needs some.")
-        if len(rows) < len(self.train_rows):
-            self.reporter.say(f"{len(self.train_rows) - len(rows)} pictures without a label are left out where labels teach.")
+        if (left := len(self.train_rows) - len(rows)) and not self._has_told:
+            self.reporter.say(f"{left} pictures without a label are left out where labels teach.")
+            self._has_told = True
         return rows
 
     @contextmanager
