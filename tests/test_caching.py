@@ -72,6 +72,9 @@ def test_what_a_run_is_filling_stays(cache: Path) -> None:
     with (cache / "tokens" / "ab.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert [entry.path.name for entry in clean_cache(cache, kinds=["tokens"])] == []
+    with (cache / "heads" / "kl.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert ".kl.x.unfinished" not in [entry.path.name for entry in clean_cache(cache, kinds=["unfinished"])]
     assert ("tokens", "ab") in names(cache)
 
 

@@ -107,7 +107,10 @@ def _entry(kind: str, path: Path) -> Entry:
 
 def _remove(path: Path) -> bool:
     """Remove an entry unless a process holds its lock."""
-    lock = path.with_name(path.name.removesuffix(".partial") + ".lock")
+    name = path.name.removesuffix(".partial")
+    if name.endswith(UNFINISHED):  # .NAME.xyz.unfinished
+        name = name.removeprefix(".").split(".")[0]
+    lock = path.with_name(name + ".lock")
     try:
         if not lock.is_file():
             _unlink(path)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs
     from picturebook.plan import Plan
 
 cache = typer.Typer(
-    help="Look at the cache of decoded pictures, image tokens and vectors of words, or empty it.", no_args_is_help=True
+    help="Look at the cache of decoded pictures, image tokens, heads and vectors of words, or empty it.", no_args_is_help=True
 )
 
 
@@ -54,7 +54,7 @@ def list_entries(as_json: Json = False) -> None:
 @cache.command()
 def clean(
     kinds: Annotated[
-        list[str] | None, typer.Argument(metavar="[KIND]...", help="canvases, tokens, targets, texts, shards, unfinished.")
+        list[str] | None, typer.Argument(metavar="[KIND]...", help="canvases, tokens, heads, targets, texts, shards, unfinished.")
     ] = None,
     older_than: Annotated[float, typer.Option(min=0.0, metavar="DAYS", help="Only what is older.")] = 0.0,
     as_json: Json = False,

@@ -101,6 +101,7 @@ def test_settings_that_cannot_go_together_are_refused(
     [
         ("born_again", {"loss": {"divergence": "dkd"}}, "sets the true class of one apart from the others"),
         ("bank", {"loss": {"distilled": "both"}}, "loss.distilled needs the representation of one, which was seen whole"),
+        ("own", {"loss": {"divergence": "cwtm"}}, "goes by how sure the teacher is of one"),
         ("own", {"loss": {"divergence": "dkd"}}, "sets the true class of one apart from the others"),
         (
             "supervised",

@@ -12,7 +12,7 @@ from interrupting import Interrupting, PowerCutError
 from picturebook.config import run_recipe
 from picturebook.data.loaders import MixedAfterwards
 from picturebook.data.mixing import Partners
-from picturebook.losses import distillation_kl
+from picturebook.losses import distillation_kl, permute_non_targets
 from picturebook.objectives.soft_targets import SoftTargetOptions, SoftTargets
 from picturebook.teachers import TableTeacher
 from toy_runs import Listening, make_stages
@@ -21,23 +21,39 @@ Make = Callable[..., Any]
 MIXED = {"mixup": 0.3, "cutmix": 0.5}
 
 
-def test_a_student_of_a_mix_is_told_what_is_said_of_both_pictures(recipe_options: Make, tmp_path: Path) -> None:
+def standardised(logits: torch.Tensor) -> torch.Tensor:
+    return (logits - logits.mean(dim=1, keepdim=True)) / logits.std(dim=1, correction=0, keepdim=True)
+
+
+@pytest.mark.parametrize("more", [{}, {"standardise": True}, {"permute_non_targets": True}], ids=str)
+def test_a_student_of_a_mix_is_told_what_is_said_of_both_pictures(
+    recipe_options: Make, tmp_path: Path, more: dict[str, bool]
+) -> None:
     stages = make_stages(recipe_options("own", tmp_path / "run", views=MIXED))
     rows, ids = stages.train_rows, stages.pictures.ids
     said = torch.randn(len(ids), 3, generator=torch.Generator().manual_seed(0)) * 3
-    options = SoftTargetOptions(temperature=2.0, label_weight=0.0)
+    options = SoftTargetOptions.model_validate({"temperature": 2.0, "label_weight": 0.0, **more})
     student = stages.new_student().eval()
     maker = MixedAfterwards(stages.maker, stages.options.views, Partners(ids, rows), 2)
     batch = maker.batch(rows[:16], np.arange(16))
-    loss = SoftTargets(student, TableTeacher(ids, said), options, projector=None)(batch).total
+    objective = SoftTargets(student, TableTeacher(ids, said), options, projector=None)
+    torch.manual_seed(5)
+    loss = objective(batch).total
     place = {id_: row for row, id_ in enumerate(ids.tolist())}
     assert batch.partners is not None
     assert batch.mixed is not None
-    own, theirs = (said[[place[id_] for id_ in some.ids.tolist()]] for some in (batch, batch.partners))
+    both = [said[[place[id_] for id_ in some.ids.tolist()]] for some in (batch, batch.partners)]
+    torch.manual_seed(5)
+    if more.get("permute_non_targets"):
+        both = [permute_non_targets(one) for one in both]
+    if more.get("standardise"):
+        both = [standardised(one) for one in both]
     share = batch.mixed.share[:, None]
-    mixture = share * (own / 2).softmax(dim=1) + (1 - share) * (theirs / 2).softmax(dim=1)
-    expected = distillation_kl(student(batch.images), 2 * mixture.log(), temperature=2.0)
-    torch.testing.assert_close(loss, expected)
+    mixture = share * (both[0] / 2).softmax(dim=1) + (1 - share) * (both[1] / 2).softmax(dim=1)
+    logits = student(batch.images)
+    compared = standardised(logits) if more.get("standardise") else logits
+    expected = options.weight_of_divergence * distillation_kl(compared, 2 * mixture.log(), temperature=2.0)
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", ["own", "bank", "linear", "distil"])

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from interrupting import Interrupting, PowerCutError
 from picturebook.config import run_recipe
+from picturebook.errors import RunError
 from picturebook.runs import RunFolder
 from picturebook.writing import read_json
 from toy_runs import Listening
@@ -105,9 +107,42 @@ def test_a_damaged_head_is_taught_again(run: Any, tmp_path: Path) -> None:
     assert len(run("third")[1]) == 2
 
 
-def test_a_cache_that_cannot_be_written_keeps_no_heads_and_stops_no_run(
+def test_a_cache_that_cannot_be_written_is_read_and_stops_no_run(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("picturebook.recipes.shared_heads.os.access", lambda path, mode: False)
     run("first")
-    assert not (tmp_path / "cache" / "heads").exists()
+    heads = sorted((tmp_path / "cache" / "heads").iterdir())
+    monkeypatch.setattr("picturebook.recipes.shared_heads.os.access", lambda path, mode: False)
+    assert len(run("again")[1]) == 2
+    assert run("other", teacher={"train": {"learning_rate": 2e-3}})[1] == []
+    assert sorted((tmp_path / "cache" / "heads").iterdir()) == heads
+
+
+def test_a_full_disk_keeps_no_heads_and_stops_no_run(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise RunError("no space left")
+
+    monkeypatch.setattr("picturebook.recipes.shared_heads.write_tensors", full)
+    assert run("first")[0].finished
+    assert not list((tmp_path / "cache" / "heads").glob("*/head.safetensors"))
+
+
+def test_a_head_that_was_begun_under_another_key_is_not_kept(recipe_options: Make, frozen_encoder: str, tmp_path: Path) -> None:
+    teacher = {"image_encoder": frozen_encoder, "train": {"epochs": 4, "batch_size": 8}}
+    settings = {"teacher": teacher, "cache": str(tmp_path / "cache")}
+    options = recipe_options("own", tmp_path / "run", **settings)
+    with pytest.raises(PowerCutError):
+        run_recipe(options, reporter=Interrupting("training head", 10))
+    (RunFolder(tmp_path / "run").stages / "head" / "cache_key").write_text("of another version")
+    assert run_recipe(options, resume=True).finished
+    assert not list((tmp_path / "cache" / "heads").glob("*/head.safetensors"))
+
+
+def test_a_head_that_was_interrupted_is_kept_when_it_is_done(recipe_options: Make, frozen_encoder: str, tmp_path: Path) -> None:
+    teacher = {"image_encoder": frozen_encoder, "train": {"epochs": 4, "batch_size": 8}}
+    settings = {"teacher": teacher, "cache": str(tmp_path / "cache")}
+    options = recipe_options("own", tmp_path / "run", **settings)
+    with pytest.raises(PowerCutError):
+        run_recipe(options, reporter=Interrupting("training head", 10))
+    assert run_recipe(options, resume=True).finished
+    assert len(list((tmp_path / "cache" / "heads").glob("*/head.safetensors"))) == 1

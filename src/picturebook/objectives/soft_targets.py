@@ -27,7 +27,7 @@ from picturebook.objectives.alignment import AlignmentOptions, build_alignment
 from picturebook.objectives.soft_target_options import SoftTargetOptions
 from picturebook.options import Options
 from picturebook.teachers import Teacher
-from picturebook.types import Batch, Targets
+from picturebook.types import Batch
 
 __all__ = ["SoftTargetOptions", "SoftTargets", "Supervised", "SupervisedOptions"]
 
@@ -173,14 +173,15 @@ class SoftTargets(Objective):
     def forward(self, batch: Batch) -> Loss:
         assert batch.images is not None
         options = self._options
-        targets = self._answers(batch)
+        targets, partners = self._teacher[0](batch), batch.partners
+        others = None if partners is None else self._teacher[0](partners).logits
         features: Tensor | None = None
         if self.projector is None and self.alignment is None:
             logits = self.student(batch.images)
         else:
             logits, features = self.student.forward_features(batch.images)
         # After the student, whose dropout so draws what it draws without.
-        teacher_logits = permute_non_targets(targets.logits) if options.permute_non_targets else targets.logits
+        teacher_logits = self._prepared(targets.logits, others, batch)
         parts = self._of_logits(logits, teacher_logits, batch)
         if self.projector is not None:
             assert features is not None
@@ -198,14 +199,18 @@ class SoftTargets(Objective):
         )
         return loss
 
-    def _answers(self, batch: Batch) -> Targets:
-        """The teacher's of the batch; of a mix of views that it answered for whole, both, each by its share."""
-        teacher, partners = self._teacher[0], batch.partners
-        if partners is None:
-            return teacher(batch)
+    def _prepared(self, own: Tensor, others: Tensor | None, batch: Batch) -> Tensor:
+        """What the divergence compares with; of a mix of views that were answered for whole, both answers by their shares."""
+        options = self._options
+        answers = [own] if others is None else [own, others]
+        if options.permute_non_targets:
+            answers = [permute_non_targets(logits) for logits in answers]
+        if options.standardise:
+            answers = [standardise_logits(logits) for logits in answers]
+        if others is None:
+            return answers[0]
         assert batch.mixed is not None
-        both = (teacher(batch).logits, teacher(partners).logits)
-        return Targets(mix_logits(*both, batch.mixed.share, temperature=self._options.temperature))
+        return mix_logits(answers[0], answers[1], batch.mixed.share, temperature=options.temperature)
 
     def after_step(self, step: int, num_steps: int) -> None:
         if self._options.divergence_warmup > 0.0:
@@ -232,7 +237,7 @@ class SoftTargets(Objective):
             sure = teacher_confidences(teacher_logits, temperature=options.temperature)
             return "confidence_weighted_cross_entropy", self._label_loss(logits, batch, sure / gather_rows(sure)[0].mean())
         if options.standardise:
-            logits, teacher_logits = standardise_logits(logits), standardise_logits(teacher_logits)
+            logits = standardise_logits(logits)  # as the teacher's are already
         if options.divergence == "kl":
             return "distillation_kl", distillation_kl(logits, teacher_logits, temperature=options.temperature)
         if options.divergence == "dist":

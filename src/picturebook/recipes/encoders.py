@@ -56,6 +56,8 @@ def check_mixing(options: RecipeOptions, loss: SoftTargetOptions) -> None:
     """
     if loss.divergence == "dkd":
         refuse_mixed(options.views, "loss.divergence = 'dkd' sets the true class of one apart from the others")
+    if options.answers_whole_views and loss.divergence == "cwtm":
+        refuse_mixed(options.views, "loss.divergence = 'cwtm' goes by how sure the teacher is of one")
     if options.answers_whole_views and loss.with_representation:
         refuse_mixed(options.views, "loss.distilled needs the representation of one, which was seen whole")
 

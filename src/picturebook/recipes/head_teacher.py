@@ -165,7 +165,7 @@ def _inputs(stages: Stages, shape: HeadOptions, parts: HeadParts, options: HeadT
         "image encoder": known["image encoder"],
         "encoder size": str(parts.encoder.image_size),
         "words": "none" if parts.texts is None else known["words"],
-        "class words": "none" if examples is None else f"{known['class words']} at {examples.weight:g}",
+        "class words": "none" if examples is None else f"{known['class words']} at {examples.weight!r}",
         "loss": options.loss.model_dump_json(),
     }
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from picturebook.caching import cache_key, short_hash
 from picturebook.checksums import CHECKSUMS, checksums_of, damage
-from picturebook.engine import TrainOptions
+from picturebook.engine import TrainOptions, is_there
 from picturebook.errors import ModelError, RunError
 from picturebook.models.image_encoders import weights_fingerprint
 from picturebook.objectives.image_text import ImageText
@@ -20,7 +20,7 @@ from picturebook.recipes.shared_stores import lacking
 from picturebook.recipes.stages import Stages
 from picturebook.tensor_files import read_tensors, write_tensors
 from picturebook.types import Reporter
-from picturebook.writing import atomic_folder, read_json, write_json
+from picturebook.writing import atomic_folder, read_json, write_atomically, write_json
 
 _VERSION = "1"
 """Of how heads are taught: raise it where the same inputs would lead to other weights."""
@@ -46,19 +46,33 @@ def teach(
         options: of the training.
         inputs: what else the weights depend on, by name.
     """
-    identity = _identity(stages, name, objective.head, rows=rows, options=options, inputs=inputs)
-    folder = stages.cache / "heads" / cache_key(identity)
-    if stages.in_parts or not _is_writable(folder):
+    stages.begin()
+    key = cache_key(_identity(stages, name, objective.head, rows=rows, options=options, inputs=inputs))
+    folder, accelerator = stages.cache / "heads" / key, stages.accelerator
+    look = partial(_is_whole, folder, stages.reporter)
+    if stages.in_parts or not is_there(accelerator, partial(_is_writable, folder)):
+        if not stages.in_parts and is_there(accelerator, look):
+            _take(stages, name, objective.head, folder)
+            return
         stages.train(name, objective, rows=rows, options=options, on_tokens=True)
         return
-    with lacking(stages.accelerator, folder, partial(_is_whole, folder, stages.reporter)) as wanted:
+    with lacking(accelerator, folder, look) as wanted:
         if wanted:
+            is_ours = _mark(stages.folder.stage(name), key) if accelerator.is_main_process else False
             stages.train(name, objective, rows=rows, options=options, on_tokens=True)
-            if stages.accelerator.is_main_process:
+            if is_ours:
                 _keep(stages, name, objective.head, folder)
-            stages.accelerator.wait_for_everyone()
+            accelerator.wait_for_everyone()
             return
     _take(stages, name, objective.head, folder)
+
+
+def _mark(stage: Path, key: str) -> bool:
+    """Whether all of a training is of this key: what was begun before may be of another device or version."""
+    mark = stage / "cache_key"
+    if not any(stage.glob("state-*")):
+        write_atomically(mark, key.encode())
+    return mark.is_file() and mark.read_text(encoding="utf-8") == key
 
 
 def _identity(
@@ -78,9 +92,8 @@ def _identity(
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether heads can be kept, or are there: a cache on a disk that cannot be written is read and no more."""
-    nearest = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
-    return nearest == folder or os.access(nearest, os.W_OK)
+    """Whether heads can be kept: a cache on a disk that cannot be written is read and no more."""
+    return os.access(next(parent for parent in folder.parents if parent.is_dir()), os.W_OK)
 
 
 def _is_whole(folder: Path, reporter: Reporter) -> bool:
@@ -94,10 +107,13 @@ def _is_whole(folder: Path, reporter: Reporter) -> bool:
 
 def _keep(stages: Stages, name: str, head: nn.Module, folder: Path) -> None:
     lines = [line for line in stages.folder.read_metrics() if line["stage"] == name]
-    with atomic_folder(folder) as new:
-        write_tensors(head.state_dict(), new / _WEIGHTS)
-        write_json(new / _TOLD, {"lines": lines, "seconds": stages.seconds.get(name, 0.0)})
-        write_json(new / CHECKSUMS, checksums_of(new, (_WEIGHTS, _TOLD)))
+    try:
+        with atomic_folder(folder) as new:
+            write_tensors(head.state_dict(), new / _WEIGHTS)
+            write_json(new / _TOLD, {"lines": lines, "seconds": stages.seconds.get(name, 0.0)})
+            write_json(new / CHECKSUMS, checksums_of(new, (_WEIGHTS, _TOLD)))
+    except RunError as error:  # the run has its head and needs no other to have it
+        stages.reporter.say(f"The head is not kept for other runs: {error}")
 
 
 def _take(stages: Stages, name: str, head: nn.Module, folder: Path) -> None:

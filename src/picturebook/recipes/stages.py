@@ -154,6 +154,15 @@ class Stages:
             seed=self.part_seed(part),
         ).to(self.device)
 
+    def begin(self) -> None:
+        """Before a stage does anything: start trackers, and refuse to go on with other data, words or models.
+
+        Raises:
+            RunError: a tracker cannot be started, or an interrupted try worked on other inputs.
+        """
+        start_tracking(self.accelerator, self.folder)  # first, so that a run that is refused here leaves nothing behind
+        refuse_other_inputs(self.folder, self.fingerprints, writes=self.accelerator.is_main_process)
+
     def train(
         self,
         name: str,
@@ -188,8 +197,7 @@ class Stages:
             with_images=not on_tokens,
             balanced=self.pictures.labels[rows] if options.sampling == "balanced" else None,
         )
-        start_tracking(self.accelerator, self.folder)  # a run that is refused here leaves nothing behind
-        refuse_other_inputs(self.folder, self.fingerprints, writes=self.accelerator.is_main_process)
+        self.begin()
         with self.timed(name), self.reporter.stage(f"training {name}") as progress:
             training = Training(name, objective.to(self.device), batches, options, seed, validate, progress)
             kept = train(training, run=self.folder, accelerator=self.accelerator, in_parts=self.in_parts)
