@@ -9,6 +9,7 @@ import tomlkit
 from interrupting import Interrupting, PowerCutError
 from picturebook.config import RECIPES, dump_options, load_options, parse_options, run_recipe
 from picturebook.errors import OptionError, PicturebookError, RunError, TextError
+from picturebook.recipes.image_text import ImageTextRecipe
 from picturebook.recipes.options import RecipeOptions
 from toy_runs import RECIPE_CASES
 
@@ -267,3 +268,24 @@ def test_a_taken_folder_is_refused_and_a_finished_run_is_left_as_it_is(
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == written
     with pytest.raises(RunError, match="other settings"):
         run_recipe(options.model_copy(update={"seed": 1}), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "residual"),
+    [
+        ("label_blind", {"mode": "own"}, True),
+        ("label_blind", {"mode": "own", "residual": False}, False),
+        ("unknown", {"mode": "own"}, False),
+        ("label_blind", {"mode": "text"}, False),
+    ],
+)
+def test_captions_that_do_not_know_the_label_answer_too_unless_a_setting_says_no(
+    kind: str, head: dict[str, Any], residual: bool
+) -> None:
+    settings = {"recipe": "image_text", "out": "run", "data": {"root": "birds"}, "text": {"source": "column", "kind": kind}}
+    options = parse_options({**settings, "teacher": {"head": head}}, source="run.toml")
+    assert isinstance(options, ImageTextRecipe)
+    assert options.teacher.head.residual is residual
+    written = tomllib.loads(dump_options(options))
+    assert written["teacher"]["head"]["residual"] is residual
+    assert parse_options(written, source="run.toml") == options

@@ -147,7 +147,9 @@ def recipe_settings(toy_settings: Settings, toy_text_encoder: Path) -> Callable[
         "born_again": {"recipe": "born_again"},
         "noisy_student": {"recipe": "noisy_student", "data": {"supervision": {"labelled_share": 0.5}}},
         "bank": image_text("bank", words),
-        "own": image_text("own", words, {"text": {"source": "column", "kind": "label_blind"}}),
+        "own": image_text(
+            "own", words, {"text": {"source": "column", "kind": "label_blind"}, "teacher": {"head": {"residual": False}}}
+        ),
         "learned": image_text("learned", NO_WORDS),
         "linear": image_text("linear", NO_WORDS),
     }

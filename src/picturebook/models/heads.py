@@ -39,7 +39,8 @@ class HeadOptions(Options):
     scorer: Literal["shared", "per_class"] = "shared"
     """bank and learned: one bilinear scorer with the text (shared: words matter) or one weight vector a class (per_class)."""
     residual: bool = False
-    """own: add the text itself to the output. Only for text that was written without the label; elsewhere it is the leak."""
+    """own: add the text itself to the output. Only for text that was written without the label, where recipe image_text has it
+    unless this says false; elsewhere it is the leak."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Share of the normalised representation that is dropped before the last layer in training."""
 

@@ -8,6 +8,8 @@ targets ← p of every training view                   student ← new weights, 
 from functools import partial
 from typing import Literal
 
+from pydantic import model_validator
+
 from picturebook.controls import TargetOptions, check_targets
 from picturebook.data.texts import TextOptions
 from picturebook.errors import OptionError
@@ -70,6 +72,15 @@ class ImageTextRecipe(AlignedRecipe):
     """Controls of what its targets hold."""
     loss: SoftTargetOptions = SoftTargetOptions()
     """How its targets are learnt."""
+
+    @model_validator(mode="after")
+    def _label_blind_words_answer_too(self) -> "ImageTextRecipe":
+        """Where nothing is said of it, captions that do not know the label have a way to the answer: what won (docs/log.md)."""
+        head = self.teacher.head
+        if head.mode == "own" and self.text.kind == "label_blind" and "residual" not in head.model_fields_set:
+            teacher = self.teacher.model_copy(update={"head": head.model_copy(update={"residual": True})})
+            object.__setattr__(self, "teacher", teacher)  # options are frozen for those who read them
+        return self
 
     @property
     def answers_whole_views(self) -> bool:
