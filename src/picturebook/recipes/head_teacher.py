@@ -18,7 +18,7 @@ from picturebook.data.text_table import TextTable
 from picturebook.engine import TrainOptions, first_process_values
 from picturebook.errors import DataError, OptionError
 from picturebook.evaluate import Model
-from picturebook.models.head_ensembles import Experts, FoldedHead
+from picturebook.models.head_ensembles import Combination, Experts, FoldedHead
 from picturebook.models.heads import HeadOptions
 from picturebook.models.image_encoders import ImageEncoder, weights_fingerprint
 from picturebook.models.saved_teacher import SavedTeacher, save_teacher
@@ -53,6 +53,26 @@ class HeadTeacherOptions(EncoderOptions):
     """Out-of-fold targets: as many heads, each taught without one part of the pictures, which it then labels; 0 for one head."""
     calibrate: bool = False
     """Fit the targets' temperature on pictures that did not teach the head: out-of-fold ones, or without folds on validation."""
+
+
+class ImageTextTeacherOptions(HeadTeacherOptions):
+    """The teacher: a frozen image encoder, a frozen language model and the head that joins them."""
+
+    text_encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """A sentence-transformers name or folder, or package:all-MiniLM-L6-v2 for the weights that come by pip."""
+    head: HeadOptions = HeadOptions()
+    """How words and picture meet."""
+    partner: Literal["none", "linear", "text"] = "none"
+    """A second expert beside the head: the image alone (linear), or the picture's own label-blind words alone (text)."""
+    combination: Combination = "product"
+    """What head and partner say together: the product of their probabilities, or the mean."""
+    allow_label_privileged: bool = False
+    """Let a teacher label although the audit found that its words tell the answer; its students need the controls S1 to S3."""
+
+    @property
+    def heads(self) -> list[HeadOptions]:
+        """The head, and its partner if it has one."""
+        return [self.head] if self.partner == "none" else [self.head, HeadOptions(mode=self.partner)]
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ from pydantic import model_validator
 from picturebook.controls import TargetOptions, check_targets
 from picturebook.data.texts import TextOptions
 from picturebook.errors import OptionError
-from picturebook.models.head_ensembles import Combination
-from picturebook.models.heads import HeadOptions
 from picturebook.models.saved_teacher import SavedTeacher, build_experts
 from picturebook.objectives.soft_targets import SoftTargetOptions
 from picturebook.recipes.alignment import AlignedRecipe, check_alignment
@@ -23,7 +21,7 @@ from picturebook.recipes.class_examples import ClassTextOptions, check_class_tex
 from picturebook.recipes.encoders import check_encoder, check_mixing, controlled, learn
 from picturebook.recipes.head_teacher import (
     HeadParts,
-    HeadTeacherOptions,
+    ImageTextTeacherOptions,
     TrainedHead,
     check_heads,
     check_held_out,
@@ -35,26 +33,6 @@ from picturebook.recipes.outcome import finish
 from picturebook.recipes.stages import Stages
 from picturebook.recipes.tokens import encode_pictures
 from picturebook.recipes.words import Words, check_words
-
-
-class ImageTextTeacherOptions(HeadTeacherOptions):
-    """The teacher: a frozen image encoder, a frozen language model and the head that joins them."""
-
-    text_encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
-    """A sentence-transformers name or folder, or package:all-MiniLM-L6-v2 for the weights that come by pip."""
-    head: HeadOptions = HeadOptions()
-    """How words and picture meet."""
-    partner: Literal["none", "linear", "text"] = "none"
-    """A second expert beside the head: the image alone (linear), or the picture's own label-blind words alone (text)."""
-    combination: Combination = "product"
-    """What head and partner say together: the product of their probabilities, or the mean."""
-    allow_label_privileged: bool = False
-    """Let a teacher label although the audit found that its words tell the answer; its students need the controls S1 to S3."""
-
-    @property
-    def heads(self) -> list[HeadOptions]:
-        """The head, and its partner if it has one."""
-        return [self.head] if self.partner == "none" else [self.head, HeadOptions(mode=self.partner)]
 
 
 class ImageTextRecipe(AlignedRecipe):
@@ -75,7 +53,7 @@ class ImageTextRecipe(AlignedRecipe):
 
     @model_validator(mode="after")
     def _label_blind_words_answer_too(self) -> "ImageTextRecipe":
-        """Where nothing is said of it, captions that do not know the label have a way to the answer: what won (docs/log.md)."""
+        """Where no setting speaks of it, captions that do not know the label have a way to the answer: what won (docs/log.md)."""
         head = self.teacher.head
         if head.mode == "own" and self.text.kind == "label_blind" and "residual" not in head.model_fields_set:
             teacher = self.teacher.model_copy(update={"head": head.model_copy(update={"residual": True})})
