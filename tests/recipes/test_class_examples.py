@@ -124,6 +124,11 @@ def test_of_two_heads_those_that_answer_words_learn_them(recipe_options: Make, t
     ("case", "changes", "said"),
     [
         ("own", {"class_text": {"source": "classes"}}, "need teacher.head.residual = true"),
+        (
+            "own",
+            {"class_text": {"source": "classes"}, "text": {"kind": "unknown"}},
+            r"residual = true.* and text\.kind = 'label_blind', got 'unknown'",
+        ),
         ("bank", {"class_text": {"source": "classes"}}, "need teacher.head.residual = true"),
         ("own", {"class_text": {"weight": 0.1}, **RESIDUAL}, "settings but no words"),
         ("own", {"class_text": {"source": "classes", "queries": "tokens"}, **RESIDUAL}, "remove its queries and kind"),

@@ -39,9 +39,10 @@ def check_class_text(text: ClassTextOptions, words: TextOptions, heads: list[Hea
             raise OptionError("class_text has settings but no words: say class_text.source, or remove them.")
         return
     if not any(head.answers_words for head in heads):
+        blind = "" if words.kind == "label_blind" else f" and text.kind = 'label_blind', got {words.kind!r}"
         raise OptionError(
             "class_text teaches heads that answer words by themselves: need teacher.head.residual = true, head.mode = 'text' or "
-            "partner = 'text'."
+            f"partner = 'text'{blind}."
         )
     if words.queries == "tokens":
         raise OptionError("class_text is encoded by the sentence: need text.queries = 'text' or 'sentences', got 'tokens'.")
