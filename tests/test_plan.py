@@ -202,8 +202,8 @@ def test_a_bigger_setting_is_arithmetic_on_what_was_measured() -> None:
     bigger = Plan(costs, pictures=100, classes=10, splits=1.5).at(pictures=1000, classes=30, processes=4)
     assert [cost.seconds for cost in bigger.stages] == [80.0, 30.0, 25.0, 9.0, 50.0]
     assert [cost.disk for cost in bigger.stages] == [2000, 60, 1000, 0, 0]
-    assert bigger.memory_of_rows == round(1000 * (367 * 1.5 + 16))
-    rows = round(900 * (367 * 1.5 + 16))
+    assert bigger.memory_of_rows == round(1000 * (383 * 1.5 + 16))
+    rows = round(900 * (383 * 1.5 + 16))
     assert [cost.memory for cost in bigger.stages] == [9000 + rows, 8000 + rows, 7000 + rows, 0, 9500 + rows]
     assert (bigger.seconds, bigger.disk, bigger.memory) == (194.0, 3060, 9500 + rows)
     told = bigger.to_dict()
