@@ -11,7 +11,8 @@ Row = dict[str, Any]
 INTRODUCTION = f"""# Results
 
 Made by `python benchmarks/studies/collect.py` from the runs' stored results. Accuracies are in points, of the last epoch, on
-test pictures. Under {CLAIM} seeds nothing is claimed.
+test pictures. Under {CLAIM} seeds nothing is claimed."""
+NOTES = f"""## How to read it
 
 - *Interval*: the wider of Student's t over seeds and a paired bootstrap over test pictures by group; the ground study, whose runs
   kept no predictions, has the first alone.
@@ -55,7 +56,7 @@ def page(found: Collected, plot: Callable[[str, str], str]) -> str:
         found: the rows.
         plot: (study, family) → the plot of its contrasts, as a path from docs/.
     """
-    lines = [INTRODUCTION]
+    lines = [INTRODUCTION, *_claims(found.contrasts), "", NOTES]
     for study, family in dict.fromkeys((one["study"], one["family"]) for one in found.arms):
         arms, contrasts, levels, beside = (
             _of(rows, study, family) for rows in (found.arms, found.contrasts, found.levels, found.beside)
@@ -80,6 +81,16 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines of a Markdown table; a head that ends in a colon is that of numbers."""
     ruler = ["--:" if head.endswith(":") else "---" for head in heads]
     return [f"| {' | '.join(cells)} |" for cells in ([head.removesuffix(":") for head in heads], ruler, *rows)]
+
+
+def _claims(contrasts: list[Row]) -> list[str]:
+    """What the studies say, before the studies: the contrasts of which something may be claimed."""
+    claims = [one for one in contrasts if one["n"] >= CLAIM]
+    if not claims:
+        return []
+    heads = ("study", "setting", "contrast", "n:", "difference:", "95 % interval:", "p:", "Holm:", "audit", "reading")
+    rows = ((f"{one['study']}, {one['family']}", *_contrast(one)) for one in claims)
+    return ["", "## All that may be claimed", "", *table(heads, rows)]
 
 
 def _of(rows: list[Row], study: str, family: str) -> list[Row]:

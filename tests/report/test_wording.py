@@ -1,6 +1,6 @@
 import pytest
 
-from picturebook.report.wording import decimals, duration, interval, percent
+from picturebook.report.wording import decimals, duration, interval, percent, stage_times
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,12 @@ def test_shares_read_in_percent() -> None:
 
 def test_what_was_not_measured_is_a_dash() -> None:
     assert percent(float("nan")) == interval(0.1, float("nan")) == decimals(float("inf")) == "–"
+
+
+def test_numbered_stages_count_together() -> None:
+    taken = {"decode": 0.5, "head-fold-1": 20.0, "head-fold-2": 25.0, "targets-1": 3.0, "student": 61.0}
+    assert (
+        stage_times(taken).replace("\N{NARROW NO-BREAK SPACE}", " ")
+        == "decode 0.5 s, head × 2 45 s, targets 3.0 s, student 1 min 01 s"
+    )
+    assert stage_times({}) == ""

@@ -199,17 +199,17 @@ def test_an_arm_that_inherits_its_settings_is_marked(tmp_path: Path) -> None:
     tune = {"arms": ["a"], "space": {"train.learning_rate": [0.1, 0.2]}, "inherit": {"b": "a"}}
     ours = finished(tmp_path, seeds=2, tune=tune, contrasts=["b - a"])
     arms = gather(ours, {})
-    assert (arms["a"].row.marks, arms["b"].row.marks) == ((), ("its settings were tuned for a",))
-    assert contrast_rows(ours, arms)[0].marks == ("b: its settings were tuned for a",)
+    assert (arms["a"].row.marks, arms["b"].row.marks) == ((), ("settings were tuned for a",))
+    assert contrast_rows(ours, arms)[0].marks == ("b: settings were tuned for a",)
 
 
 @pytest.mark.parametrize(
     ("verdicts", "mark"),
     [
         (["PASS", "PASS"], None),
-        (["PASS", "WARN"], "its teacher's audit says WARN"),
-        (["FAIL", "WARN"], "label-privileged: its teacher's audit says FAIL"),
-        (["NO VERDICT", "PASS"], "its teacher's audit says NO VERDICT"),
+        (["PASS", "WARN"], "teacher's audit says WARN"),
+        (["FAIL", "WARN"], "label-privileged: teacher's audit says FAIL"),
+        (["NO VERDICT", "PASS"], "teacher's audit says NO VERDICT"),
     ],
 )
 def test_an_arm_is_marked_by_its_worst_audit(tmp_path: Path, verdicts: list[str], mark: str | None) -> None:

@@ -110,6 +110,8 @@ def test_both_files_have_their_shape_and_image_only_contrasts_pass(collected: Co
     assert "![toy, resnet: differences with intervals](results/toy_resnet.svg)" in page
     cells = line(page, "none | again - supervised")
     assert cells[-3:] == ["< 0.001", "PASS", "again is better"]
+    first = line(page.partition("## toy, resnet")[0], "toy, resnet | none | again - supervised")
+    assert first[-7:] == cells[-7:]
     assert "no claim" not in page
     assert (supervised["teacher_seconds"], again["teacher_seconds"]) == (0.0 + 2.0, 2.0 + 12.0)
     assert line(page, "none | again")[4:6] == ["14", "14"]
@@ -135,6 +137,7 @@ def test_few_seeds_unequal_budgets_and_unaudited_words_are_told(collected: Colle
     assert line(page, "paper | long")[6] == "⚠ unequal budget: steps 40, not 20, epochs 4, not 2, views 4, not 2"
     said = line(page, "paper | long - image")[-1]
     assert said == "no claim under 8 seeds; ⚠ unequal budgets: steps, epochs, views"
+    assert "may be claimed" not in page
     assert line(page, "pretrained | taught - image")[-1] == "no claim under 8 seeds"
 
 

@@ -53,7 +53,7 @@ class ImageTextRecipe(AlignedRecipe):
 
     @model_validator(mode="after")
     def _label_blind_words_answer_too(self) -> "ImageTextRecipe":
-        """Where no setting speaks of it, captions that do not know the label have a way to the answer, which class texts need (docs/log.md)."""
+        """Label-blind captions have a way to the answer where nothing else is said: class texts need it (docs/log.md)."""
         head = self.teacher.head
         if head.mode == "own" and self.text.kind == "label_blind" and "residual" not in head.model_fields_set:
             teacher = self.teacher.model_copy(update={"head": head.model_copy(update={"residual": True})})

@@ -5,7 +5,7 @@ from picturebook.report.plots import learning_curves
 from picturebook.report.reliability import reliability_plot
 from picturebook.report.study_content import ArmRow, StudyReport
 from picturebook.report.study_plots import forest_plot, runs_plot
-from picturebook.report.wording import UNMEASURED, duration
+from picturebook.report.wording import UNMEASURED, duration, stage_times
 
 BUDGET = {
     "steps": "Student steps",
@@ -25,7 +25,7 @@ def render_study(report: StudyReport) -> str:
 
     return render_document(
         "study.html.jinja",
-        filters={"number": _number, "signed": _signed, "p": _probability, "duration": duration},
+        filters={"number": _number, "signed": _signed, "p": _probability, "duration": duration, "stage_times": stage_times},
         report=report,
         figures={name: Markup(figure) for name, figure in _figures(report).items()},  # noqa: S704 (Matplotlib's, words escaped)
         budget=BUDGET,

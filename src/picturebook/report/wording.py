@@ -1,9 +1,12 @@
 """Numbers as a reader sees them. What is not finite was not measured, and is shown as a dash."""
 
 import math
+import re
+from collections.abc import Mapping
 
 UNMEASURED = "–"
 _UNIT_GAP = "\N{NARROW NO-BREAK SPACE}"
+_NUMBERED = re.compile(r"(-fold)?-\d+$")
 
 
 def percent(share: float, *, digits: int = 1) -> str:
@@ -36,3 +39,12 @@ def duration(seconds: float) -> str:
         return f"{minutes}{_UNIT_GAP}min {rest:02d}{_UNIT_GAP}s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours}{_UNIT_GAP}h {minutes:02d}{_UNIT_GAP}min"
+
+
+def stage_times(seconds: Mapping[str, float]) -> str:
+    """Give seconds by stage as "decode 0.5 s, head × 5 45 s": stages that differ by a number alone count together."""
+    together: dict[str, list[float]] = {}
+    for stage, taken in seconds.items():
+        together.setdefault(_NUMBERED.sub("", stage), []).append(taken)
+    counted = {f"{stage} × {len(parts)}" if len(parts) > 1 else stage: sum(parts) for stage, parts in together.items()}
+    return ", ".join(f"{stage} {duration(taken)}" for stage, taken in counted.items())

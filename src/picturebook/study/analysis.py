@@ -142,13 +142,13 @@ def _budget_differences(arm: Arm, baseline: Arm, plan: Plan) -> tuple[dict[str, 
 
 def _marked(row: ArmRow, budget: tuple[dict[str, object], tuple[str, ...]], tuned: str | None) -> ArmRow:
     fields, differences = budget
-    marks = [] if row.audit in (None, "PASS") else [f"its teacher's audit says {row.audit}"]
+    marks = [] if row.audit in (None, "PASS") else [f"teacher's audit says {row.audit}"]
     if row.audit == "FAIL":
-        marks = ["label-privileged: its teacher's audit says FAIL"]
+        marks = ["label-privileged: teacher's audit says FAIL"]
     if differences:
         marks.append(f"unequal budget: {', '.join(differences)}")
     if tuned is not None:
-        marks.append(f"its settings were tuned for {tuned}")
+        marks.append(f"settings were tuned for {tuned}")
     if row.failed:
         marks.append(f"{len(row.failed)} of {len(row.failed) + row.n} runs failed")
     return replace(row, budget=fields, budget_differences=differences, marks=tuple(marks))

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from picturebook.report.study_content import CLAIM, ArmRow, ContrastRow
-from picturebook.report.wording import UNMEASURED, duration
+from picturebook.report.wording import UNMEASURED, duration, stage_times
 from picturebook.study.cells import Cell
 from picturebook.study.records import known
 
@@ -127,9 +127,10 @@ def _budgets(arms: Sequence[ArmRow]) -> Table:
         if not arm.budget:
             continue
         fields = ("steps", "pretraining_steps", "batch_size", "epochs", "views", "image_size", "parameters", "trials")
-        stages = ", ".join(f"{name} {duration(seconds)}" for name, seconds in arm.stages.items())
         name = f"{WARNING} {arm.name}" if arm.budget_differences else arm.name
-        table.add_row(name, *(f"{arm.budget[field]:,}" for field in fields), duration(arm.teacher_seconds or 0.0), stages)
+        table.add_row(
+            name, *(f"{arm.budget[field]:,}" for field in fields), duration(arm.teacher_seconds or 0.0), stage_times(arm.stages)
+        )
     return table
 
 
@@ -146,6 +147,10 @@ def study_warnings(arms: Sequence[ArmRow], contrasts: Sequence[ContrastRow], num
         )
     elif num_seeds < CLAIM:
         warnings.append(f"{num_seeds} seeds: no claim under {CLAIM} seeds.")
-    warnings += [f"{arm.name}: {mark}." for arm in arms for mark in arm.marks]
+    marked: dict[str, list[str]] = {}
+    for arm in arms:
+        for mark in arm.marks:
+            marked.setdefault(mark, []).append(arm.name)
+    warnings += [f"{', '.join(names)}: {mark}." for mark, names in marked.items()]
     failures = [(arm, seed, error) for arm in arms for seed, error in arm.failed]
     return warnings + [f"{arm.name}, seed {seed} failed: {error}" for arm, seed, error in failures]
