@@ -24,7 +24,8 @@ from picturebook.data.tables import DataOptions
 from picturebook.data.texts import TextOptions
 from picturebook.interruption import sigterm_raises
 from picturebook.models.packaged import IMAGE_PACKAGES, PACKAGE_PREFIX
-from picturebook.report import Arm, Attention, Curve, Report, write_report
+from picturebook.report import Arm, Curve, Report, write_report
+from picturebook.run_report.looking import shown_attention
 from picturebook.runs import RunFolder
 from picturebook.terminal import percent
 from picturebook.types import Reporter
@@ -159,7 +160,7 @@ def _report(out: Path, data: Path, arms: list[DemoArm], model: str, seconds: flo
         arms=tuple(_arm_row(out, arm) for arm in arms[1:]),
         curves_accuracy=_curves(out, arms[1:], "val_accuracy"),
         curves_loss=_curves(out, arms[1:], "loss"),
-        attention=tuple(_attention(pictures, answer) for answer in shown),
+        attention=tuple(shown_attention(pictures, answer) for answer in shown),
         cost=(*((arm.label, _seconds(out, arm)) for arm in arms), ("drawing, loading, this report", rest)),
         commands=(
             "pip install 'picturebook[demo]'",
@@ -196,14 +197,3 @@ def _look(run: Path, pictures: Pictures) -> list[WordsInPicture]:
     _, first = np.unique(pictures.labels[rows], return_index=True)
     text = TextOptions(source="column", column=TEXT_COLUMN, kind="label_blind")
     return look(run / "teacher", pictures, rows[np.sort(first)[:NUM_SHOWN]], text, image_size=64, cache=cache_folder())
-
-
-def _attention(pictures: Pictures, answer: WordsInPicture) -> Attention:
-    return Attention(
-        image=np.asarray(pictures.canvases[answer.row]),
-        text=answer.text,
-        weights=answer.weights,
-        label=pictures.classes[pictures.labels[answer.row]],
-        prediction=pictures.classes[answer.prediction],
-        probability=answer.probability,
-    )

@@ -6,7 +6,7 @@ from typing import Any
 
 from picturebook.errors import RunError
 from picturebook.report import attention, plots, wording
-from picturebook.report.content import Arm, Curve, Report
+from picturebook.report.content import Arm, Report
 from picturebook.report.document import render_document
 from picturebook.report.svg import SERIES_LIGHT
 from picturebook.writing import write_atomically
@@ -32,39 +32,21 @@ def render_page(report: Report) -> str:
     """Give the page as text. Every word of the report is escaped: markup in a caption is shown, never run."""
     from markupsafe import Markup
 
+    labels = {arm.name: arm.label for arm in report.arms}
+    drawn = plots.figures(report.arms, report.majority, report.curves_accuracy, report.curves_loss, labels=labels)
     return render_document(
         "template.html.jinja",
         filters={"percent": wording.percent, "duration": wording.duration, "decimals": wording.decimals},
         interval=wording.interval,
         report=report,
         rows=_rows(report),
-        figures={name: Markup(figure) for name, figure in _figures(report).items()},  # noqa: S704 (Matplotlib's, words escaped)
+        figures={name: Markup(figure) for name, figure in drawn.items()},  # noqa: S704 (Matplotlib's, words escaped)
         cards=[(card, attention.plain_picture(card), attention.attention_overlay(card)) for card in report.attention],
         heat_key=", ".join(attention.heat_key()),
         num_tests=sorted({arm.num_test for arm in report.arms}),
         span=plots.accuracy_span(report.arms, report.majority),
         total_seconds=sum(seconds for _, seconds in report.cost),
     )
-
-
-def _figures(report: Report) -> dict[str, str]:
-    labels = {arm.name: arm.label for arm in report.arms}
-    figures = {}
-    if report.arms:
-        figures["intervals"] = plots.interval_plot(report.arms, report.majority, name="intervals")
-    if _drawable(report.curves_accuracy):
-        figures["accuracy"] = plots.learning_curves(
-            report.curves_accuracy, name="accuracy", title="Validation accuracy by epoch", quantity="accuracy", labels=labels
-        )
-    if _drawable(report.curves_loss):
-        figures["loss"] = plots.learning_curves(
-            report.curves_loss, name="loss", title="Training loss by epoch", quantity="loss", labels=labels
-        )
-    return figures
-
-
-def _drawable(curves: tuple[Curve, ...]) -> bool:
-    return any(math.isfinite(epoch) and math.isfinite(value) for curve in curves for epoch, value in curve.points)
 
 
 def _rows(report: Report) -> list[dict[str, Any]]:

@@ -37,6 +37,36 @@ def accuracy_span(arms: Sequence[Arm], majority: float) -> tuple[float, float]:
     return (low, high) if low < high else (max(low - 0.1, 0.0), min(high + 0.1, 1.0))
 
 
+def figures(
+    arms: Sequence[Arm],
+    majority: float,
+    accuracy: tuple[Curve, ...],
+    loss: tuple[Curve, ...],
+    *,
+    labels: Mapping[str, str],
+) -> dict[str, str]:
+    """Give the plots of what there is to draw, as SVG: "intervals", "accuracy", "loss".
+
+    Args:
+        arms: with their intervals.
+        majority: rate of the commonest class.
+        accuracy: validation accuracy by epoch.
+        loss: training loss by epoch.
+        labels: a curve's name → its words; their order gives the colours.
+    """
+    drawn = {"intervals": interval_plot(arms, majority, name="intervals")} if arms else {}
+    if _drawable(accuracy):
+        title = "Validation accuracy by epoch"
+        drawn["accuracy"] = learning_curves(accuracy, name="accuracy", title=title, quantity="accuracy", labels=labels)
+    if _drawable(loss):
+        drawn["loss"] = learning_curves(loss, name="loss", title="Training loss by epoch", quantity="loss", labels=labels)
+    return drawn
+
+
+def _drawable(curves: tuple[Curve, ...]) -> bool:
+    return any(math.isfinite(epoch) and math.isfinite(value) for curve in curves for epoch, value in curve.points)
+
+
 def learning_curves(
     curves: Sequence[Curve], *, name: str, title: str, quantity: Literal["accuracy", "loss"], labels: Mapping[str, str]
 ) -> str:

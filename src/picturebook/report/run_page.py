@@ -4,7 +4,7 @@ import math
 
 from picturebook.report import attention, plots
 from picturebook.report.confusion import MOST_CLASSES, heat_map
-from picturebook.report.content import Attention, Curve
+from picturebook.report.content import Attention
 from picturebook.report.document import render_document
 from picturebook.report.reliability import reliability_plot
 from picturebook.report.run_content import RunReport
@@ -42,17 +42,7 @@ def render_run(report: RunReport) -> str:
 def _figures(report: RunReport) -> dict[str, str]:
     curves = (*report.curves_accuracy, *report.curves_loss)
     labels = {curve.name: curve.name for curve in curves}  # their order gives the colours, here and there the same
-    figures = {}
-    if report.arms:
-        figures["intervals"] = plots.interval_plot(report.arms, report.majority, name="intervals")
-    if _drawable(report.curves_accuracy):
-        figures["accuracy"] = plots.learning_curves(
-            report.curves_accuracy, name="accuracy", title="Validation accuracy by epoch", quantity="accuracy", labels=labels
-        )
-    if _drawable(report.curves_loss):
-        figures["loss"] = plots.learning_curves(
-            report.curves_loss, name="loss", title="Training loss by epoch", quantity="loss", labels=labels
-        )
+    figures = plots.figures(report.arms, report.majority, report.curves_accuracy, report.curves_loss, labels=labels)
     if report.confusion is not None and len(report.classes) <= MOST_CLASSES:
         figures["confusion"] = heat_map(report.classes, report.confusion, name="confusion-matrix")
     if report.calibration is not None:
@@ -64,10 +54,6 @@ def _figures(report: RunReport) -> dict[str, str]:
 
 def _cards(shown: tuple[Attention, ...]) -> list[tuple[Attention, str, str]]:
     return [(card, attention.plain_picture(card), attention.attention_overlay(card)) for card in shown]
-
-
-def _drawable(curves: tuple[Curve, ...]) -> bool:
-    return any(math.isfinite(epoch) and math.isfinite(value) for curve in curves for epoch, value in curve.points)
 
 
 def _points(share: float) -> str:

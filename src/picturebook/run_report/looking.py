@@ -103,7 +103,7 @@ def where_words_look(run: RunFiles, pictures: Pictures, *, cache: Path) -> Galle
             " These words were made from the labels (privileged), so where they look may tell more of the label than of the "
             "picture."
         )
-    return Gallery(tuple(_attention(pictures, looked[place]) for place in chosen), note)
+    return Gallery(tuple(shown_attention(pictures, looked[place]) for place in chosen), note)
 
 
 def where_the_student_looks(run: RunFiles, pictures: Pictures) -> Gallery:
@@ -172,7 +172,8 @@ def _example(pictures: Pictures, row: int) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _attention(pictures: Pictures, answer: WordsInPicture) -> Attention:
+def shown_attention(pictures: Pictures, answer: WordsInPicture) -> Attention:
+    """Give a picture, its words and where they look, as reports show them."""
     return Attention(
         image=np.asarray(pictures.canvases[answer.row]),
         text=answer.text,
