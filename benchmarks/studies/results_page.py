@@ -25,7 +25,7 @@ NOTES = f"""## How to read it
   tuned have the settings of one that was, and are marked.
 - The classes' descriptions were written before any study that reads them had run, but an hour after the ground study's first
   test results, which are of heads that read names and captions.
-- The arm `captions` of labels_25 got its last five seeds after three had been read, since random words had turned out a weak rival.
+- The arm `captions` of labels_25 got its last five seeds after three had been read, since random words were a weak rival.
 - *Reading*: what may be said of a contrast. Two arms are equal within a margin where both one-sided tests reject and the interval
   lies inside it.
 - *Audit*: the worse verdict of the two arms' teachers ([audit.md](audit.md)). PASS where neither arm reads words: there is
