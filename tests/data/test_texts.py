@@ -122,7 +122,7 @@ def test_own_texts_part_into_sentences_where_each_asks(pictures: Pictures) -> No
     told = replace(pictures, texts=("One. Two two! 三。四", "", *(pictures.texts or ())[2:]))
     texts = own_texts(options(source="column", queries="sentences"), told)
     assert texts.sentences[:3] == (("One.", "Two two!", "三。", "四"), ("",), ((pictures.texts or ())[2],))
-    assert texts.notes == (f"1 picture of {len(pictures)} with an empty text: {pictures.names[1]}.",)
+    assert texts.notes == (), "a picture without a text is told of where the pictures are loaded"
 
 
 def test_own_texts_are_masked_by_the_words_of_all_classes(pictures: Pictures) -> None:

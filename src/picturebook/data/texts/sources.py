@@ -77,9 +77,6 @@ def own_texts(options: TextOptions, pictures: Pictures, *, seed: int = 0) -> Tex
         texts = [texts[place] for place in controls.partners(pictures.ids, seed=seed).tolist()]
     if options.control == "empty":
         texts = [("",) * len(text) for text in texts]
-    empty = [name for name, text in zip(pictures.names, texts, strict=True) if not any(text)]
-    if empty:
-        notes.append(f"{quantity(len(empty), 'picture')} of {len(texts):,} with an empty text: {first_names(empty)}.")
     return Texts(tuple(texts), tuple(notes))
 
 
