@@ -55,7 +55,7 @@ def test_a_file_and_overrides_become_options(run_file: Path) -> None:
         ("teacher.head.widht=8", ["teacher.head.widht: There is no setting 'widht'", "Did you mean 'width'?"]),
         ("data.split.tets=0.1", ["data.split.tets: There is no setting 'tets'", "Did you mean 'test'?"]),
         ("teacher.train.epoch=2", ["teacher.train.epoch: There is no setting 'epoch'", "Did you mean 'epochs'?"]),
-        ("seed=one", ["seed: Input should be a valid integer, got 'one'"]),
+        ("seed=one", ["seed: should be a valid integer, got 'one'"]),
         ("train.epochs=1.5", ["train.epochs: "]),
         ("views.crop_scale=[0.9, 0.1]", ["views.crop_scale: crop_scale needs 0 < least"]),
         ("teacher.head.mode=banc", ["teacher.head.mode: ", "'bank'", "got 'banc'"]),
@@ -63,7 +63,7 @@ def test_a_file_and_overrides_become_options(run_file: Path) -> None:
         ("recipe=3", ["need recipe = one of align, ", "supervised, got 3"]),
         ("data=3", ["data: "]),
         ("text.template=a photo", ["text: template: need a {}"]),
-        ("train.batch_size=3", ["train.batch_size: Input should be greater than or equal to 4, got 3"]),
+        ("train.batch_size=3", ["train.batch_size: should be greater than or equal to 4, got 3"]),
         ("text.column=caption", ["text: column = 'caption' takes effect with source = 'column' only"]),
     ],
 )

@@ -55,10 +55,10 @@ def test_every_docstring_becomes_the_fields_help() -> None:
     [
         ({"stepz": 1}, "run.toml: stepz: There is no setting 'stepz'. Did you mean 'steps'? Known: inner, name, steps."),
         ({"inner": {"peek_rate": 1}}, "run.toml: inner.peek_rate: There is no setting 'peek_rate'. Did you mean 'peak_rate'?"),
-        ({"steps": "3"}, "run.toml: steps: Input should be a valid integer, got '3'."),
+        ({"steps": "3"}, "run.toml: steps: should be a valid integer, got '3'."),
         ({"steps": 3.5}, "run.toml: steps: "),
         ({"steps": True}, "run.toml: steps: "),
-        ({"inner": {"peak_rate": 0}}, "run.toml: inner.peak_rate: Input should be greater than 0, got 0."),
+        ({"inner": {"peak_rate": 0}}, "run.toml: inner.peak_rate: should be greater than 0, got 0."),
         ({"inner": {"pair": [1.0, 0.5]}}, "run.toml: inner: pair: need first <= second."),
         ({"inner": {"pair": [1.0]}}, "run.toml: inner.pair"),
         ({"inner": 3}, "run.toml: inner: "),

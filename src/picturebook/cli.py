@@ -197,7 +197,10 @@ def describe(
     overrides: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Write texts: `picturebook describe birds/ --classes --model NAME --endpoint URL`; the key comes from OPENAI_API_KEY."""
+    """Write captions (`picturebook describe birds/ --captions --model NAME`) or phrases of the classes (`… --classes …`).
+
+    Of an endpoint, `--endpoint URL` or the variable OPENAI_BASE_URL, the key comes from PICTUREBOOK_API_KEY or OPENAI_API_KEY.
+    """
     from picturebook.describe import describe, read_settings
     from picturebook.terminal import Terminal, two_columns
 
@@ -228,6 +231,8 @@ def describe(
         typer.echo("Interrupted; nothing is lost. The same command goes on.", err=True)
         raise typer.Exit(130) from None
     print_result(rows, two_columns(rows), as_json)
+    if "failed" in rows:
+        raise RunError("Not all texts were written: the row 'failed' says which and why. The same command asks for them again.")
 
 
 def main() -> None:

@@ -109,8 +109,10 @@ def _sentence(model: type[Options], detail: Any) -> str:
     if detail["type"] == "model_type":
         names = ", ".join(_names_beside(model, path))
         return f"{where}: expected a table of settings ({names}), got {detail['input']!r}."
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}." if isinstance(detail["input"], dict) else f"{where}: {message}, got {detail['input']!r}."
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if isinstance(detail["input"], dict):  # a table says itself which of its settings do not go together
+        return f"{where}: {message}." if where else f"{message}."
+    return f"{where}: {message}, got {detail['input']!r}."
 
 
 def _names_beside(model: Any, path: Sequence[str]) -> list[str]:

@@ -54,8 +54,17 @@ def test_tokens_that_are_fewer_than_they_are_wide_and_mostly_0_have_a_covariance
     tokens[:, 0, ::30] = (6 * torch.rand(130, 43, generator=seeded(1))).round().clamp(0, 6)
     found = GaussianTokens.of(tokens.half(), seeded())
     assert found.root.dtype == torch.float32
-    assert found.root.shape == (1280, 43), "no more than the directions in which they differ"
+    assert found.root.shape == (1280, 130), "no more than there are tokens"
     torch.testing.assert_close(found.root @ found.root.T, torch.cov(tokens[:, 0].T), atol=1e-3, rtol=0)
+
+
+def test_more_tokens_than_they_are_wide_need_a_root_of_their_width_alone() -> None:
+    tokens = some_tokens(500)
+    tokens[..., 3] = tokens[..., 2]  # and one direction in which none differs
+    found = GaussianTokens.of(tokens, seeded())
+    assert found.root.shape == (4, 4)
+    pooled = torch.stack([torch.cov(tokens[:, place].T) for place in range(3)]).mean(dim=0)
+    torch.testing.assert_close(found.root @ found.root.T, pooled, atol=1e-4, rtol=1e-4)
 
 
 def test_which_tokens_stand_for_many_is_a_matter_of_the_generator() -> None:

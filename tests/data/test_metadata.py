@@ -37,6 +37,15 @@ def test_jsonl_keeps_the_spelling_of_numbers_and_takes_null_for_empty(tmp_path: 
     assert table.values("size", ["a.png", "b.png"]) == ("1.50", "")
 
 
+def test_nan_is_nothing_as_tables_write_it(tmp_path: Path) -> None:
+    lines = '{"file_name": "a.png", "label": NaN, "size": Infinity}\n{"file_name": "b.png", "label": "NaN"}\n'
+    table = read(tmp_path, "metadata.jsonl", lines)
+    assert table.values("label", ["a.png", "b.png"]) == ("", "NaN"), "a word is kept"
+    assert table.values("size", ["a.png"]) == ("Infinity",)
+    pq.write_table(pa.table({"file_name": ["a.png"], "text": [float("nan")]}), tmp_path / "metadata.parquet")
+    assert read_metadata(tmp_path / "metadata.parquet", file_name="file_name").values("text", ["a.png"]) == ("",)
+
+
 def test_parquet_gives_text(tmp_path: Path) -> None:
     pq.write_table(pa.table({"file_name": ["a.png", "b.png"], "label": [7, None]}), tmp_path / "metadata.parquet")
     table = read_metadata(tmp_path / "metadata.parquet", file_name="file_name")

@@ -114,6 +114,15 @@ def test_metadata_without_labels_adds_texts_to_class_folders(tmp_path: Path) -> 
     }
 
 
+def test_words_that_programs_write_for_nothing_are_noted(tmp_path: Path) -> None:
+    fill(tmp_path, "1.png", "2.png", "3.png")
+    metadata(tmp_path, "file_name,label,text\n1.png,NaN,nan\n2.png,none,a none\n3.png,none,None\n")
+    assert found(read_table(options(tmp_path))) == {
+        "warned: a name that seems to stand for no label (leave it empty)": ("NaN",),
+        "warned: a text that seems to stand for none (leave it empty)": ("1.png", "3.png"),
+    }
+
+
 def test_an_empty_label_column_leaves_the_class_folders(tmp_path: Path) -> None:
     root = fill(tmp_path, "a/1.png", "b/1.png")
     metadata(root, "file_name,label\na/1.png,\nb/1.png,\n")

@@ -15,6 +15,7 @@ from loopback import KEY, PHRASES, Loopback, answer, running_loopback, write_pic
 from pyarrow import parquet
 
 import tiny_generators
+from command_line import CommandLine
 from picturebook.data.texts.descriptions import read_descriptions
 from picturebook.describe import describe, read_settings
 from picturebook.describe.endpoint import Waiting
@@ -111,7 +112,8 @@ def test_an_endpoint_that_is_down_stops_it_with_what_is_done_and_the_same_comman
     monkeypatch.setattr("picturebook.describe.patience.MAX_IN_A_ROW", 2)
     loopback.script = [GOOD, (503, {}, b"")]
     sentence = (
-        r"Stopped after 2 failures in a row; the last one: the endpoint answered 503, 5 times\. 1 of 4 classes are described\."
+        r"Stopped after 2 failures in a row; the last one: http://127\.0\.0\.1:.*: the endpoint answered 503, 5 times\. "
+        r"1 of 4 classes are described\."
     )
     with pytest.raises(ModelError, match=sentence):
         write()
@@ -120,6 +122,19 @@ def test_an_endpoint_that_is_down_stops_it_with_what_is_done_and_the_same_comman
     loopback.script = [GOOD]
     assert "4 of 4" in write()["written"]
     assert len(loopback.requests) == 11 + 3
+
+
+def test_texts_that_could_not_be_had_are_no_success(picturebook: CommandLine, loopback: Loopback, tmp_path: Path) -> None:
+    loopback.script = [answer("no list")]
+    out = tmp_path / "texts.jsonl"
+    words = ("describe", picturebook.data, "--classes", "--model", "m", "--endpoint", loopback.url, "--out", out)
+    refused = picturebook(*words)
+    assert refused.code == 2
+    assert "0 of 3 classes" in refused.out
+    assert "text.descriptions" not in refused.out, "there is nothing to use"
+    assert "Not all texts were written" in refused.remarks
+    loopback.script = [GOOD]
+    assert picturebook(*words).code == 0
 
 
 def test_a_refused_key_stops_at_once_and_leaves_no_trace(write: Write, loopback: Loopback, tmp_path: Path) -> None:
@@ -202,7 +217,10 @@ def test_a_dry_run_counts_tokens_and_money_and_asks_nobody(write: Write, loopbac
     assert loopback.requests == []
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
     write()
-    assert write(dry_run=True)["to do"] == "0 classes, 4 done already"
+    rows = write(dry_run=True)
+    assert rows["to do"] == "0 classes, 4 done already"
+    assert "--price-in" in rows["cost"], "without prices it says how to get one"
+    assert write({}, endpoint="", out=str(tmp_path / "other.jsonl"), dry_run=True)["cost"] == "the time of this machine"
 
 
 def test_an_interruption_loses_nothing(write: Write, loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

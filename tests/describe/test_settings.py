@@ -42,6 +42,7 @@ def test_captions_and_classes_are_one_or_the_other() -> None:
         ("classes", {"prompt": "{class} {label}"}, r"there is no \{label\}"),
         ("classes", {"prompt": "describe it"}, r"need a \{class\}"),
         ("captions", {"endpoint": "https://host"}, "endpoint takes effect with --classes only"),
+        ("captions", {"price_in": 1.0, "price_out": 1.0, "dry_run": True}, "price_in takes effect with --classes only"),
         ("captions", {"temperature": 0.5}, "temperature takes effect with --classes only"),
         ("classes", {"batch_size": 3}, "batch_size takes effect with --captions only"),
         ("classes", {"least": 5, "most": 4}, "least: need at most 4"),

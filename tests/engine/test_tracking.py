@@ -141,7 +141,7 @@ def test_a_tracker_that_does_not_start_leaves_no_run(
 
 
 def test_another_tracker_is_unknown(recipe_options: Callable[..., RecipeOptions], tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"track\.0: Input should be 'tensorboard', 'wandb' or 'mlflow'"):
+    with pytest.raises(OptionError, match=r"track\.0: should be 'tensorboard', 'wandb' or 'mlflow'"):
         recipe_options("supervised", tmp_path / "run", track=["paper"])
 
 

@@ -158,12 +158,12 @@ def test_words_at_no_weight_leave_every_loss_as_it_is() -> None:
         ({"distilled": "representation", "divergence_warmup": 0.2}, "divergence_warmup takes no effect"),
         ({"representation_loss": "mse"}, "representation_loss takes no effect"),
         ({"non_target_weight": 2.0}, "non_target_weight takes no effect with divergence = 'kl'"),
-        ({"divergence": "kld"}, "loss: divergence: Input should be 'kl', 'dist', 'dkd' or 'cwtm'"),
+        ({"divergence": "kld"}, "loss: divergence: should be 'kl', 'dist', 'dkd' or 'cwtm'"),
         ({"divergence": ["kl"]}, "loss: divergence: "),
         ({"divergence": "cwtm", "standardise": True}, "take no effect with divergence = 'cwtm'"),
         ({"divergence": "cwtm", "permute_non_targets": True}, "take no effect with divergence = 'cwtm'"),
         ({"divergence_weight": -1.0}, "greater than or equal to 0"),
-        ({"label_weight": "much"}, "loss: label_weight: Input should be a valid number"),
+        ({"label_weight": "much"}, "loss: label_weight: should be a valid number"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], sentence: str) -> None:

@@ -124,7 +124,7 @@ def test_what_cannot_have_exits_is_refused_before_training(
         ({"loss": {"temperature": 0.0}}, "temperature"),
         ({"loss": {"feature_weight": -1.0}}, "feature_weight"),
         ({"early_exit": 0}, "early_exit"),
-        ({"train": {"batch_size": 1}}, "train.batch_size: Input should be greater than or equal to 4, got 1"),
+        ({"train": {"batch_size": 1}}, "train.batch_size: should be greater than or equal to 4, got 1"),
     ],
 )
 def test_impossible_settings_are_refused(recipe_options: Make, tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:

@@ -154,6 +154,23 @@ def test_arms_that_were_asked_other_pictures_have_no_interval_over_pictures_and_
     assert any("tested on different pictures" in mark for mark in row.marks)
 
 
+def test_an_interval_that_says_less_than_it_seems_to_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(ours: Plan) -> str:
+        return " ".join(contrast_rows(ours, gather(ours, {}))[0].marks)
+
+    assert said(finished(tmp_path / "two", seeds=2, contrasts=["b - a"])) == ""
+    assert "one seed" in said(finished(tmp_path / "cut", seeds=2, seeds_by_arm={"b": [1]}, contrasts=["b - a"]))
+    monkeypatch.setattr("toy_study.NUM_PICTURES", 40)
+    assert "10 groups of test pictures" in said(finished(tmp_path / "few", seeds=2, contrasts=["b - a"]))
+
+
+def test_arms_that_are_one_are_not_called_equal(tmp_path: Path) -> None:
+    ours = finished(tmp_path, seeds=8, runner=Pretending(), contrasts=["b - a"])
+    row = contrast_rows(ours, gather(ours, {}))[0]
+    assert (row.mean, row.low, row.high, row.reading) == (0.0, 0.0, 0.0, "undecided")
+    assert "right on the same pictures" in " ".join(row.marks)
+
+
 def test_failed_runs_are_left_out_of_both_arms_and_counted(tmp_path: Path) -> None:
     ours = plan(study(tmp_path, arms=ARMS, seeds=[0, 1, 2], contrasts=["b - a", "c - a"]))
     lost = {ours.cell("a", 1).folder: "no memory", **{ours.cell("c", seed).folder: "the loss is nan" for seed in range(3)}}

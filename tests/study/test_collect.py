@@ -136,9 +136,9 @@ def test_few_seeds_unequal_budgets_and_unaudited_words_are_told(collected: Colle
     assert found["arms"][1]["marks"] == ["unequal budget: steps 40, not 20, epochs 4, not 2, views 4, not 2"]
     assert line(page, "paper | long")[6] == "⚠ unequal budget: steps 40, not 20, epochs 4, not 2, views 4, not 2"
     said = line(page, "paper | long - image")[-1]
-    assert said == "no claim under 8 seeds; ⚠ unequal budgets: steps, epochs, views"
+    assert said.startswith("no claim under 8 seeds; ⚠ unequal budgets: steps, epochs, views; ⚠ both are right on the same")
     assert "may be claimed" not in page
-    assert line(page, "pretrained | taught - image")[-1] == "no claim under 8 seeds"
+    assert line(page, "pretrained | taught - image")[-1].startswith("no claim under 8 seeds; ⚠ both are right on the same")
 
 
 def _pair(contrast: dict[str, Any]) -> dict[str, Any]:

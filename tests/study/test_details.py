@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_study import CLASSES, Pretending, plan, study
+from toy_study import CLASSES, NUM_PICTURES, Pretending, plan, study
 
 from picturebook.calibration import fit_temperature
 from picturebook.report.study_content import StudyDetails
@@ -63,7 +63,7 @@ def test_class_gains_are_paired_means_over_seeds_in_points(tmp_path: Path) -> No
                 reached[arm].append(100 * float((said == labels)[labels == number].mean()))
         (gain,) = row.gains
         assert gain is not None
-        assert (row.name, row.num) == (CLASSES[number], 20)
+        assert (row.name, row.num) == (CLASSES[number], NUM_PICTURES // 3)
         assert row.baseline == pytest.approx(np.mean(reached["a"]))
         assert gain.mean == pytest.approx(np.mean(reached["b"]) - np.mean(reached["a"]))
         assert gain.low is None or gain.low <= gain.mean <= gain.high

@@ -14,7 +14,7 @@ from picturebook.study.cells import Cell, Plan
 from picturebook.study.settings import parse_study
 from picturebook.writing import npz, write_json
 
-NUM_PICTURES = 60
+NUM_PICTURES = 120
 CLASSES = ("apple", "leaf", "sky")
 Settings = dict[str, Any]
 

@@ -1,5 +1,6 @@
 """Pictures without evidence, as tokens: drawn anew from real tokens, Gaussian, or constant."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,7 @@ class GaussianTokens:
 
     mean: Float[Tensor, "tokens width"]
     root: Float[Tensor, "width rank"]
-    """R with R Rᵀ = the covariance, pooled over places; as many columns as it has directions in which tokens differ."""
+    """R with R Rᵀ = the covariance, pooled over places; no more columns than tokens it was estimated from."""
 
     @classmethod
     def of(cls, tokens: Float[Tensor, "n tokens width"], generator: torch.Generator) -> "GaussianTokens":
@@ -32,12 +33,11 @@ class GaussianTokens:
         num = max(1, min(len(tokens), _TOKENS_FOR_MOMENTS // tokens.shape[1]))
         some = tokens[torch.randperm(len(tokens), generator=generator)[:num]].float()
         mean = some.mean(dim=0)
-        # In single precision the solver gives up where tokens are fewer than they are wide, as with 200 pictures of one token.
+        # A root of the covariance without its eigenvectors, whose solver gives up on tokens that span few of their directions.
         spread = (some - mean).flatten(0, 1).double()
-        values, vectors = torch.linalg.eigh(spread.T @ spread / (max(1, num - 1) * tokens.shape[1]))
-        # A few pictures' tokens span few directions of, say, 1280; the others would cost most of the time and add nothing.
-        spanned = values > values.max() * len(values) * torch.finfo(values.dtype).eps
-        return cls(mean, (vectors[:, spanned] * values[spanned].sqrt()).float())
+        if len(spread) > spread.shape[1]:
+            spread = torch.linalg.qr(spread, mode="r").R
+        return cls(mean, (spread.T / math.sqrt(max(1, num - 1) * tokens.shape[1])).float())
 
     def sample(self, num: int, generator: torch.Generator) -> Float[Tensor, "num tokens width"]:
         normal = torch.randn(num, len(self.mean), self.root.shape[1], generator=generator)

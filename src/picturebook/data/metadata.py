@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
@@ -101,8 +102,8 @@ def join(parts: list[Metadata]) -> Metadata:
 
 
 def as_text(value: Any) -> str:
-    """Write a field's value as text; null is the empty text."""
-    if value is None:
+    """Write a field's value as text; null and the number NaN are the empty text."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
@@ -150,8 +151,7 @@ def _read_jsonl(path: Path) -> _Table:
             if not line.strip():
                 continue
             try:
-                # Numbers keep the file's spelling.
-                record = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
+                record = parse_record(line)
             except json.JSONDecodeError as error:
                 raise DataError(f"{path}, line {number}, is not valid JSON: {error.msg} at column {error.colno}.") from None
             except RecursionError:
@@ -164,6 +164,16 @@ def _read_jsonl(path: Path) -> _Table:
             columns |= dict.fromkeys(record)
             records.append((f"line {number}", texts))
     return tuple(columns), records
+
+
+def parse_record(text: str) -> Any:
+    """Read JSON whose numbers keep the file's spelling; NaN is how tables write that there is nothing.
+
+    Raises:
+        json.JSONDecodeError, RecursionError: it is none, or nested too deeply.
+    """
+    constant = {"NaN": None}
+    return json.loads(text, parse_int=str, parse_float=str, parse_constant=lambda name: constant.get(name, name))
 
 
 def is_text(text: str) -> bool:

@@ -23,6 +23,8 @@ from picturebook.types import UNLABELLED
 __all__ = ["ColumnOptions", "DataOptions", "Table", "read_table"]
 
 _SMALL_CLASS = 5
+_SPELT_NOTHING = frozenset({"nan", "none", "null", "n/a", "<na>"})
+"""What programs write into a table where they have nothing."""
 
 
 class DataOptions(Options):
@@ -149,12 +151,16 @@ def _is_utf8(name: str) -> bool:
 def _notable(rows: Rows, classes: tuple[str, ...]) -> tuple[Finding, ...]:
     counts = Counter(rows.labels)
     small = tuple(name for name in classes if counts[name] < _SMALL_CLASS)
+    nameless = tuple(name for name in classes if name.lower() in _SPELT_NOTHING - {"none"})  # which may be a class
     unlabelled = tuple(name for name, label in zip(rows.names, rows.labels, strict=True) if not label)
     findings = [
         Finding("warned", f"fewer than {_SMALL_CLASS} pictures", small, "class"),
         Finding("warned", "no label", unlabelled),
+        Finding("warned", "a name that seems to stand for no label (leave it empty)", nameless, "class"),
     ]
     if rows.texts is not None:
         without = tuple(name for name, text in zip(rows.names, rows.texts, strict=True) if not text)
         findings.append(Finding("warned", "no text", without))
+        spelt = [name for name, text in zip(rows.names, rows.texts, strict=True) if text.lower() in _SPELT_NOTHING]
+        findings.append(Finding("warned", "a text that seems to stand for none (leave it empty)", tuple(spelt)))
     return tuple(finding for finding in findings if finding.names)

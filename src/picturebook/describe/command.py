@@ -10,7 +10,7 @@ from typing import Any
 from picturebook.data.findings import first_names
 from picturebook.data.shards import find_shards
 from picturebook.data.tables import Table, read_table
-from picturebook.describe.captions import caption_prompt, write_captions
+from picturebook.describe.captions import EMPTY, caption_prompt, write_captions
 from picturebook.describe.classes import Answering, check_class_list, class_prompt, write_class_list, write_class_texts
 from picturebook.describe.costs import dry_run
 from picturebook.describe.endpoint import URL_VARIABLES, Endpoint, Server, Waiting
@@ -66,7 +66,7 @@ def describe(
         waiting: how time passes between tries at an endpoint.
 
     Returns:
-        Rows for a person: what was written, what failed and why, and how to use it.
+        Rows for a person: what was written, what failed and why (there is a row "failed" where something did), and how to use it.
 
     Raises:
         OptionError: a setting cannot take effect.
@@ -89,8 +89,8 @@ def _describe_pictures(options: DescribeOptions, table: Table, reporter: Reporte
     missing = set(records.missing(table.names))
     if options.dry_run:
         asked = [caption_prompt(options.template, table, row) for row, name in enumerate(table.names) if name in missing]
-        who = f"{options.model}, on this machine"
-        return dry_run(options, who=who, prompts=[p for p in asked if p is not None], num_done=len(table.names) - len(missing))
+        done = len(table.names) - len(missing)
+        return dry_run(options, address=None, prompts=[p for p in asked if p is not None], num_done=done)
     start, failed = monotonic(), {}
     with records:
         if missing:
@@ -101,7 +101,7 @@ def _describe_pictures(options: DescribeOptions, table: Table, reporter: Reporte
                     captioner, table, records, template=options.template, batch_size=options.batch_size, progress=progress
                 )
     rows = _outcome(options, records, table.names, failed, seconds=monotonic() - start, num=len(missing))
-    return rows | {"use": _caption_use(options)}
+    return rows | ({"use": _caption_use(options)} if records.lines else {})
 
 
 def _describe_classes(
@@ -118,8 +118,8 @@ def _describe_classes(
     missing = records.missing(table.classes)
     if options.dry_run:
         prompts = [class_prompt(options, name, table.classes) for name in missing]
-        who = f"{options.model}, on this machine" if server is None else f"{options.model} at {server.address}"
-        return dry_run(options, who=who, prompts=prompts, num_done=len(table.classes) - len(missing))
+        address = None if server is None else server.address
+        return dry_run(options, address=address, prompts=prompts, num_done=len(table.classes) - len(missing))
     class_list = path.with_suffix(".json")
     check_class_list(class_list, records)
     start, failed = monotonic(), {}
@@ -134,7 +134,8 @@ def _describe_classes(
         finally:
             write_class_list(class_list, table.classes, records)
     rows = _outcome(options, records, table.classes, failed, seconds=monotonic() - start, num=len(missing))
-    return rows | {"use": f"text.source = 'descriptions', text.descriptions = {str(class_list)!r}"}
+    use = f"text.source = 'descriptions', text.descriptions = {str(class_list)!r}"
+    return rows | ({"use": use} if records.lines else {})
 
 
 def _caption_use(options: DescribeOptions) -> str:
@@ -201,9 +202,13 @@ def _outcome(
     rows = {"written": f"{options.out_file}: {num_with:,} of {len(items):,} {unit}"}
     if num:
         rows["this time"] = f"{num - len(failed):,} in {seconds:.1f} s, {(num - len(failed)) / max(seconds, 1e-9):.2f} a second"
-    if failed:
-        shown = [f"{name}: {failed[name]}" for name in sorted(failed)]
-        rows["failed"] = f"{first_names(shown)}. Their lines say why; the same command asks for them again"
+    # A picture that cannot be read or has no label for its prompt is no failure of who writes, and asking again would not help.
+    hopeless = sorted(name for name in failed if options.task == "captions" and failed[name] != EMPTY)
+    if hopeless:
+        rows["left out"] = first_names([f"{name}: {failed[name]}" for name in hopeless])
+    if again := sorted(failed.keys() - set(hopeless)):
+        shown = first_names([f"{name}: {failed[name]}" for name in again])
+        rows["failed"] = f"{shown}. Their lines say why; the same command asks for them again"
     if unknown := strangers(records, items):
         rows["also"] = unknown
     return rows

@@ -159,7 +159,7 @@ class Endpoint:
                 reason = str(error)
                 if num_failed + 1 < _NUM_TRIES:
                     self._waiting.before(num_failed + 1, error.wait)
-        raise NoAnswerError(f"{reason}, {_NUM_TRIES} times")
+        raise NoAnswerError(f"{self._server.address}: {reason}, {_NUM_TRIES} times")
 
     def _ask(self, prompt: str) -> str:
         given = {name: value for name, value in self._settings.items() if value is not None}

@@ -22,6 +22,8 @@ _TAKES_EFFECT_WITH = {
     "endpoint": "classes",
     "least": "classes",
     "most": "classes",
+    "price_in": "classes",
+    "price_out": "classes",
     "timeout": "classes",
     "temperature": "classes",
 }

@@ -31,6 +31,10 @@ class Arm:
     """Of the row's audit."""
 
 
+_FEW_UNITS = 30
+"""Groups or pictures; under this a bootstrap over them covers less than it says (Efron & Tibshirani 1993, chapter 13)."""
+
+
 def gather(plan: Plan, failed: Mapping[Path, str]) -> dict[str, Arm]:
     """Every arm, in the study's order, from the cells that are finished; budgets are compared with the baseline's."""
     arms = _with_controls({name: _arm(plan, name, failed) for name in plan.options.arms}, plan)
@@ -88,7 +92,7 @@ def reading(row: ContrastRow, margin: float) -> str:
     assert row.p_equivalence is not None
     if row.p_holm <= LEVEL and (row.low > 0 or row.high < 0):
         return f"{row.a} is better" if row.low > 0 else f"{row.b} is better"
-    if row.p_equivalence <= LEVEL and -margin < row.low and row.high < margin:
+    if row.p_equivalence <= LEVEL and row.low < row.high and -margin < row.low and row.high < margin:
         return f"equal within {margin:g} points"
     return "undecided"
 
@@ -164,8 +168,7 @@ def _contrast(a: Arm, b: Arm, margin: float) -> ContrastRow:
     differences = [difference for _, difference in runs]
     row = replace(row, mean=mean(differences), sd=_sd(differences))
     pictures, mcnemars = _over_pictures(a, b, seeds)
-    if pictures is None:
-        row = replace(row, marks=(*row.marks, "tested on different pictures, or on too few: nothing is drawn over pictures"))
+    row = replace(row, marks=(*row.marks, *_interval_marks(a, b, seeds, pictures)))
     if len(seeds) > 1:
         row = _over_seeds(row, a, b, seeds, margin)
     return _with_interval(replace(row, mcnemar=mcnemars), pictures, "groups" if _grouped(a, seeds) else "pictures")
@@ -176,6 +179,19 @@ def _contrast_marks(a: Arm, b: Arm) -> tuple[str, ...]:
     ours, theirs = a.row.budget, b.row.budget
     differing = [name.replace("_", " ") for name in ours if name in theirs and ours[name] != theirs[name]]
     return (*marks, *([f"unequal budgets: {', '.join(differing)}"] if differing else []))
+
+
+def _interval_marks(a: Arm, b: Arm, seeds: Sequence[int], pictures: Interval | None) -> list[str]:
+    """What makes the interval say less than it seems to."""
+    marks = ["one seed: no interval over seeds"] if len(seeds) == 1 else []
+    if pictures is None:
+        return [*marks, "tested on different pictures, or on too few: nothing is drawn over pictures"]
+    units = min(len(np.unique(a.answers[seed].asked.units)) for seed in seeds)
+    if units < _FEW_UNITS:
+        marks.append(f"{units} {'groups of ' if _grouped(a, seeds) else ''}test pictures: an interval over so few is too narrow")
+    if all(np.array_equal(a.answers[seed].right, b.answers[seed].right) for seed in seeds):
+        marks.append("both are right on the same pictures: an interval without width is no proof that they are equal")
+    return marks
 
 
 def _over_seeds(row: ContrastRow, a: Arm, b: Arm, seeds: Sequence[int], margin: float) -> ContrastRow:

@@ -27,6 +27,7 @@ from picturebook.report.study_content import ContrastRow
 from picturebook.study.analysis import Arm, contrast_rows, gather
 from picturebook.study.cells import Cell, Plan, check_arms
 from picturebook.study.details import study_details
+from picturebook.study.inputs import check_inputs
 from picturebook.study.ledger import Ledger
 from picturebook.study.page import study_report
 from picturebook.study.records import refuse_other_settings
@@ -78,6 +79,8 @@ def compare(
     plan = Plan(options, str(path), overrides=tuple(overrides))
     cells, trials = plan.cells(), plan_trials(plan)  # every cell's settings are read here, before anything is run
     check_arms(cells, str(path))
+    if runner is None and not so_far:  # a caller's own runner knows what it reads
+        check_inputs(plan.ordered([*(trial for arm in trials.values() for trial in arm), *cells]), str(path))
     if dry_run:
         tried_first = [trial for arm in trials.values() for trial in arm]
         ordered = plan.ordered([*tried_first, *cells])
@@ -125,7 +128,8 @@ def _tell(plan: Plan, cells: Sequence[Cell], failed: Mapping[Path, str], tried: 
     arms = gather(plan, failed)
     contrasts = contrast_rows(plan, arms)
     rows = [arm.row for arm in arms.values()]
-    warnings = study_warnings(rows, contrasts, len(plan.options.seeds)) + _without_seeds(plan)
+    missing = [cell for cell in cells if failed.get(cell.folder) == NOT_RUN]
+    warnings = study_warnings(rows, contrasts, len(missing)) + _without_seeds(plan)
     record = _write(plan, arms, contrasts, tried, warnings)
     shown = study_tables(rows, contrasts, warnings, margin=plan.options.equivalence_margin)
     return Outcome(shown, record, _failure(cells, failed))

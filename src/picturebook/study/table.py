@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from picturebook.data.findings import quantity
 from picturebook.report.study_content import CLAIM, ArmRow, ContrastRow
 from picturebook.report.wording import UNMEASURED, duration, stage_times
 from picturebook.study.cells import Cell
@@ -41,7 +42,7 @@ def plan_table(cells: Sequence[Cell], out: str) -> RenderableType:
     for number, cell in enumerate(cells, start=1):
         said = planned(cell)
         table.add_row(str(number), cell.name, str(cell.seed), "; ".join(said["learns_from"]), said["folder"], said["state"])
-    return Group(table, f"{len(cells)} runs, {sum(not known(cell) for cell in cells)} of them to do.")
+    return Group(table, f"{quantity(len(cells), 'run')}, {sum(not known(cell) for cell in cells)} of them to do.")
 
 
 def planned(cell: Cell) -> dict[str, Any]:
@@ -138,14 +139,23 @@ def _marks(marks: Sequence[str]) -> str:
     return "\n".join(f"{WARNING} {mark}" for mark in marks)
 
 
-def study_warnings(arms: Sequence[ArmRow], contrasts: Sequence[ContrastRow], num_seeds: int) -> list[str]:
-    """What is wrong with the study as a whole, or with an arm."""
+def study_warnings(arms: Sequence[ArmRow], contrasts: Sequence[ContrastRow], num_missing: int = 0) -> list[str]:
+    """What is wrong with the study as a whole, or with an arm.
+
+    Args:
+        arms: as measured.
+        contrasts: as measured; the seeds of those that have most are what the study has.
+        num_missing: runs that have not been run yet.
+    """
     warnings = []
+    if num_missing:
+        warnings.append(f"{quantity(num_missing, 'run')} of the study's to come: these are the numbers so far.")
+    num_seeds = max((row.n for row in contrasts or arms), default=0)
     if num_seeds == 1:
         warnings.append(
             "One seed: there is no interval over seeds, only over test pictures, and another seed may turn the order."
         )
-    elif num_seeds < CLAIM:
+    elif 0 < num_seeds < CLAIM:
         warnings.append(f"{num_seeds} seeds: no claim under {CLAIM} seeds.")
     marked: dict[str, list[str]] = {}
     for arm in arms:

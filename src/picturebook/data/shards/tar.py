@@ -6,7 +6,6 @@ in `json` is a column of its own; a `label` or `text` in `json`, where it is not
 and these small members are read; a picture is read where it lies when it is decoded.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from jaxtyping import Int64
 
 from picturebook.data.findings import by_kind, first_names
 from picturebook.data.images import EXTENSIONS, MAX_BYTES, Broken
-from picturebook.data.metadata import as_text, inside, is_text
+from picturebook.data.metadata import as_text, inside, is_text, parse_record
 from picturebook.data.rows import ColumnOptions, Rows
 from picturebook.data.shards.files import ShardFiles
 from picturebook.data.shards.gathering import ROLES, Shard, gather
@@ -190,7 +189,7 @@ class _Reading:
     def _entries(self, file: int, member: Member) -> dict[str, Any]:
         try:
             # Numbers keep the file's spelling.
-            record = json.loads(self._text(file, member), parse_int=str, parse_float=str, parse_constant=str)
+            record = parse_record(self._text(file, member))
         except (ValueError, RecursionError) as error:
             raise DataError(f"{self._path}: {member.name} is not valid JSON ({error}): write it anew.") from None
         if not isinstance(record, dict):

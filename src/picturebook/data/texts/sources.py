@@ -80,6 +80,17 @@ def own_texts(options: TextOptions, pictures: Pictures, *, seed: int = 0) -> Tex
     return Texts(tuple(texts), tuple(notes))
 
 
+def check_files(options: TextOptions, classes: Sequence[str]) -> None:
+    """Read the files that these words need, descriptions, templates and synonyms, and leave it at that.
+
+    Raises:
+        TextError: one of them cannot be used for these classes.
+    """
+    naming(options, classes)
+    if options.source in ("classes", "descriptions"):
+        _class_texts(options.model_copy(update={"control": "none"}), classes, seed=0)
+
+
 def _class_texts(options: TextOptions, classes: Sequence[str], seed: int) -> Texts:
     notes: list[str] = []
     if options.source == "classes":
