@@ -102,6 +102,13 @@ def test_label_blind_words_warn_while_something_is_missing(changes: dict[str, ob
     assert words in reasons[0]
 
 
+@pytest.mark.parametrize(("share", "masked", "told"), [(0.98, False, True), (0.49, False, False), (0.005, True, False)])
+def test_label_blind_words_that_often_name_a_class_are_told_of_and_pass(share: float, masked: bool, told: bool) -> None:
+    verdict, reasons = judge(replace(BLIND, class_words=share, claims_masked=masked))
+    assert verdict == "PASS"
+    assert any("98 % of the texts hold a class's name" in reason for reason in reasons) == told
+
+
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [

@@ -62,6 +62,22 @@ def test_what_is_no_description_is_refused(tmp_path: Path, content: Any, sentenc
         read_descriptions(written(tmp_path, content), CLASSES)
 
 
+@pytest.mark.parametrize(("written_as", "name"), [("red fox", "Red_Fox"), ("GREY WOLF", "grey_wolf"), ("great-tit", "great tit")])
+def test_a_name_that_is_only_written_another_way_is_meant(tmp_path: Path, written_as: str, name: str) -> None:
+    with pytest.raises(TextError) as refused:
+        read_descriptions(written(tmp_path, {written_as: ["x"], "robin": ["y"]}), (name, "robin"))
+    assert f"{name} (perhaps {written_as})" in str(refused.value)
+
+
+def test_the_lines_of_describe_are_not_its_list(tmp_path: Path) -> None:
+    path = written(tmp_path, WHOLE)
+    lines = Path(path).with_suffix(".jsonl")
+    lines.write_text('{"class": "sky"}\n{"class": "apple"}\n')
+    with pytest.raises(TextError) as refused:
+        read_descriptions(str(lines), CLASSES)
+    assert f"Is {path!r} meant?" in str(refused.value)
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TextError, match="cannot be read: No such file"):
         read_descriptions(str(tmp_path / "none.json"), CLASSES)

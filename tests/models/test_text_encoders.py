@@ -52,8 +52,8 @@ def test_order_and_duplicates_are_kept_and_progress_is_told(minilm: TextEncoder,
 @pytest.mark.packages
 def test_texts_over_the_encoders_length_are_counted(minilm: TextEncoder) -> None:
     assert minilm.max_length == 256
-    assert minilm.count_truncated(["bee", "bee " * 254, "bee " * 255, "bee " * 1000]) == 2
-    assert minilm.count_truncated([]) == 0
+    assert minilm.truncated(["bee", "bee " * 254, "bee " * 255, "bee " * 1000]) == ["bee " * 255, "bee " * 1000]
+    assert minilm.truncated([]) == []
 
 
 @pytest.mark.packages
@@ -145,9 +145,9 @@ def test_texts_in_a_script_that_the_encoder_does_not_know_are_counted(minilm: Te
         "six o’clock. time, 6:00, six, 6",
         "un gato duerme en el sofá",
     ]
-    assert [minilm.count_unread([text]) for text in unread] == [1] * len(unread)
-    assert minilm.count_unread(read) == 0
-    assert minilm.count_unread([*unread, *read]) == len(unread)
+    assert [minilm.unread([text]) for text in unread] == [[text] for text in unread]
+    assert minilm.unread(read) == []
+    assert minilm.unread([*unread, *read]) == [*unread]
 
 
 def ragged(num_classes: int = 6, width: int = 10) -> Queries:

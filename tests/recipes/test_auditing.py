@@ -168,6 +168,10 @@ def test_a_run_from_before_a_setting_came_has_its_controls_all_the_same(
     run.note_checksum(run.settings)
     found = audit_run(run.path, class_mean=control.path, reporter=Silence())
     assert set(found.evidence.controls) == {"S1"}
+    (told,) = [probe for probe in found.to_dict()["probes"] if probe["id"] in ("S1", "S2")]
+    measured = found.evidence.controls["S1"]
+    assert (told["value"], told["low"], told["high"]) == (100 * measured.mean, 100 * measured.low, 100 * measured.high)
+    assert told["unit"] == "points"
 
 
 def test_a_control_of_another_run_is_refused(finished_run: Make) -> None:

@@ -23,7 +23,7 @@ class Probe:
     """One number of the audit."""
 
     id: str
-    """R0 … R14, with a letter where a probe has several numbers, or L."""
+    """R0 … R14, with a letter where a probe has several numbers, or L; S1 and S2 where they were run."""
     name: str
     value: float | None
     """None: it does not apply or was not run, and the note says why."""
@@ -238,3 +238,18 @@ def reference_probes(data: AuditData) -> list[Probe]:
     if not data.image_only:
         probes.append(probe("R1", "image only", None, note="no image-only reference was given"))
     return probes
+
+
+def control_probes(data: AuditData) -> list[Probe]:
+    """S1 and S2, where they were run: what the student has over one whose targets say less of each picture."""
+    less = {"S1": "the class's mean target", "S2": "another picture's target of its class"}
+    return [
+        probe(
+            name,
+            f"student, over one that learns from {less[name]}",
+            Interval(100 * found.mean, 100 * found.low, 100 * found.high),
+            unit="points",
+            expectation="above 0",
+        )
+        for name, found in sorted(data.controls.items())
+    ]

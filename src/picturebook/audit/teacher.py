@@ -22,6 +22,7 @@ from picturebook.audit.probes import (
     Probe,
     accuracy_probe,
     blank_probe,
+    control_probes,
     noise_probes,
     null_probes,
     num_blank,
@@ -170,7 +171,7 @@ def _ask(inquiry: Inquiry, num_noise: int) -> tuple[list[Probe], Evidence]:
     probes += [*influences, *softness_probes(inquiry, matched)]
     probes.append(gap or probe("R12", "privilege gap", 0.0, unit="points", expectation="0", note="0 by construction"))
     class_words = class_word_probes(inquiry)
-    probes += [*text_probes(inquiry), *class_words]
+    probes += [*text_probes(inquiry), *class_words, *control_probes(data)]
     evidence = Evidence(
         kind=inquiry.kind,
         num=data.num,

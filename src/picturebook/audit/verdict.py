@@ -24,6 +24,8 @@ FAIL_GAP = 5.0
 """Of the privilege gap, in points."""
 FAIL_CLASS_WORDS = 0.01
 """Of texts with a class's name, where the source says that they are masked."""
+MANY_CLASS_WORDS = 0.5
+"""Of texts with a class's name, where the source does not say that they are masked: worth a sentence."""
 CONTROLS = ("S1", "S2")
 """Student-side controls that a label-blind teacher's student has to beat."""
 
@@ -86,7 +88,8 @@ def num_for_a_pass(num_classes: int) -> int:
 def judge(evidence: Evidence) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict and its reasons, as sentences."""
     if evidence.kind == "label_blind":
-        failures, doubts, reasons = _label_blind_failures(evidence), _label_blind_doubts(evidence), [_reads(evidence)]
+        failures, doubts = _label_blind_failures(evidence), _label_blind_doubts(evidence)
+        reasons = [_reads(evidence), *_named(evidence)]
     else:
         failures, doubts, reasons = _failures(evidence), _doubts(evidence), []
     if failures:
@@ -171,6 +174,16 @@ def _reads(evidence: Evidence) -> str:
         f"Reads captions: {leak}I_text = {evidence.text_share:.2f} of log2 K{gap}. "
         "For label-blind words these say how much they are read and decide nothing."
     )
+
+
+def _named(evidence: Evidence) -> list[str]:
+    """Whoever writes of nearly every picture what its class is called may have known it, which no probe can tell."""
+    if evidence.claims_masked or evidence.class_words is None or evidence.class_words < MANY_CLASS_WORDS:
+        return []
+    return [
+        f"{100 * evidence.class_words:.0f} % of the texts hold a class's name (R14b): be sure that whoever wrote them did not "
+        "know the classes, or take these words out by text.mask_class_words = true."
+    ]
 
 
 def _why_pass(evidence: Evidence) -> str:

@@ -88,26 +88,28 @@ class TextEncoder:
             progress(min(start + batch_size, len(distinct)), len(distinct))
         return [states[text] for text in texts]
 
-    def count_truncated(self, texts: Sequence[str]) -> int:
-        """How many texts have more than `max_length` tokens, special tokens included."""
-        return sum(len(special) > self.max_length for special in self._special_tokens(texts, truncation=False))
+    def truncated(self, texts: Sequence[str]) -> list[str]:
+        """The texts of more than `max_length` tokens, special tokens included."""
+        masks = self._special_tokens(texts, truncation=False)
+        return [text for text, special in zip(texts, masks, strict=True) if len(special) > self.max_length]
 
-    def count_unread(self, texts: Sequence[str]) -> int:
-        """How many texts are written so that the encoder hardly knows a word of them, as in a script that it never learnt.
+    def unread(self, texts: Sequence[str]) -> list[str]:
+        """The texts that are written so that the encoder hardly knows a word of them, as in a script that it never learnt.
 
         Those of whose tokens more than UNREAD_SHARE are unknown, and those that fall into single letters. Han and kana are
         one token a letter for encoders that know them too, so of these only unknown tokens tell.
         """
         if not texts:
-            return 0
+            return []
         unknown = self._model.tokenizer.unk_token_id
         encoded = self._model.tokenizer(list(texts), truncation=False, verbose=False, return_special_tokens_mask=True)
-        count = 0
+        found = []
         for text, ids, special in zip(texts, encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
             tokens = [token for token, left_out in zip(ids, special, strict=True) if not left_out]
             share = sum(token == unknown for token in tokens) / max(len(tokens), 1)
-            count += share > UNREAD_SHARE or _is_spelt(text, len(tokens))
-        return count
+            if share > UNREAD_SHARE or _is_spelt(text, len(tokens)):
+                found.append(text)
+        return found
 
     def _special_tokens(self, texts: Sequence[str], *, truncation: bool) -> list[Bool[Tensor, " tokens"]]:
         """One mask a text, True at the tokens that stand for no part of it."""

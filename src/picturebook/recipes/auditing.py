@@ -84,8 +84,9 @@ def audit(
         )
     if stages.accelerator.is_main_process:
         write_json(stages.folder.audit, found.to_dict())
-    goes_on = " The run goes on." if found.verdict == "WARN" else ""
-    stages.reporter.say(f"Audit of the teacher: {headline(found)}. {found.reasons[0]}{goes_on}")
+    if not stages.folder.finished:  # who audits a finished run sees the whole table
+        goes_on = " The run goes on." if found.verdict == "WARN" else ""
+        stages.reporter.say(f"Audit of the teacher: {headline(found)}. {found.reasons[0]}{goes_on}")
     return found
 
 

@@ -151,7 +151,7 @@ def _frozen(stages: Stages, options: ContrastiveRecipe, sentences: list[str]) ->
     tower = options.text_tower
     encoder = load_text_encoder(tower.text_encoder)
     stages.fingerprints["text encoder"] = encoder.fingerprint
-    cut, unread = encoder.count_truncated(sentences), encoder.count_unread(sentences)
+    cut, unread = encoder.truncated(sentences), encoder.unread(sentences)
 
     def read(some: list[str]) -> Tensor:
         of_pictures = some is sentences and options.text.source == "column"

@@ -1,13 +1,14 @@
 """The words of a run as what asks the pictures."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from picturebook.caching import short_hash
-from picturebook.data.findings import quantity
+from picturebook.data.findings import first_names, quantity
 from picturebook.data.text_table import TextTable
 from picturebook.data.texts import TextOptions, check_texts, class_texts, naming, own_texts
 from picturebook.errors import OptionError
@@ -17,6 +18,8 @@ from picturebook.recipes.stages import Stages
 from picturebook.stores.texts import encode_queries
 from picturebook.types import Queries
 
+_SHOWN = 40
+"""Characters of a text in a remark on it."""
 LEARNED_WIDTH = 384
 """Width of learned queries: that of all-MiniLM-L6-v2, so that heads with and without words have the same size."""
 
@@ -128,10 +131,10 @@ class Words:
         """Encode texts, say what was noticed about them, and keep what is known of them."""
         stages = self._stages
         distinct = sorted({sentence for text in texts for sentence in text})
-        cut, unread = encoder.count_truncated(distinct), encoder.count_unread(distinct)
+        cut, unread = encoder.truncated(distinct), encoder.unread(distinct)
         for note in (*notes, *encoder_notes(encoder, len(distinct), cut=cut, unread=unread)):
             stages.reporter.say(note)
-        self.sentences = {"texts": len(texts), "sentences": len(distinct), "cut off": cut, "unread": unread}
+        self.sentences = {"texts": len(texts), "sentences": len(distinct), "cut off": len(cut), "unread": len(unread)}
         self.fingerprint = short_hash(json.dumps([encoder.fingerprint, self._options.queries, texts]))
         with stages.encoding_words(len(distinct), of_pictures=of_pictures) as progress:
             queries = encode_queries(encoder, texts, asking=self._options.queries, cache=stages.cache, progress=progress)
@@ -139,14 +142,19 @@ class Words:
         return queries
 
 
-def encoder_notes(encoder: TextEncoder, num: int, *, cut: int, unread: int) -> list[str]:
+def encoder_notes(encoder: TextEncoder, num: int, *, cut: Sequence[str], unread: Sequence[str]) -> list[str]:
     """What a text encoder leaves out of `num` texts, in sentences."""
     notes = []
     if cut:
-        notes.append(f"{quantity(cut, 'text')} longer than the text encoder's {encoder.max_length} tokens: the rest is cut off.")
+        most = f"the text encoder's {encoder.max_length} tokens"
+        notes.append(f"{quantity(len(cut), 'text')} longer than {most}: the rest is cut off ({_beginnings(cut)}).")
     if unread:
         notes.append(
-            f"{quantity(unread, 'text')} of {num:,} in words or a script that the text encoder hardly knows: it sees unknown "
-            "tokens or single letters. Take a text encoder of the texts' language."
+            f"{quantity(len(unread), 'text')} of {num:,} in words or a script that the text encoder hardly knows: it sees "
+            f"unknown tokens or single letters ({_beginnings(unread)}). Take a text encoder of the texts' language."
         )
     return notes
+
+
+def _beginnings(texts: Sequence[str]) -> str:
+    return first_names(f"{text[:_SHOWN].rstrip()}…" if len(text) > _SHOWN else text for text in texts)

@@ -1,6 +1,7 @@
 """Sentences about classes, from a file, checked against the classes."""
 
 import json
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -53,7 +54,9 @@ def parse_by_class(path: str, setting: str) -> dict[str, Any]:
     except OSError as error:
         raise TextError(f"{setting} = {path!r} cannot be read: {error.strerror or error}.") from None
     except (ValueError, RecursionError) as error:
-        raise TextError(f"{setting} = {path!r} is no JSON in UTF-8: {error}.") from None
+        beside = Path(path).with_suffix(".json")
+        hint = f" Is {str(beside)!r} meant?" if path.endswith(".jsonl") and beside.is_file() else ""
+        raise TextError(f"{setting} = {path!r} is no JSON in UTF-8: {error}.{hint}") from None
     if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
         raise TextError(f"{path}: need one JSON object of class name → list of texts.")
     names = [name for name, _ in pairs]
@@ -82,8 +85,13 @@ def _refuse_missing(path: str, missing: list[str], unknown: list[str], num_class
 
 
 def _with_nearest(name: str, names: Sequence[str]) -> str:
-    nearest = get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"{name} (perhaps {nearest[0]})" if nearest else name
+    plain = {_plain(other): other for other in names}  # names are the most often written another way
+    nearest = get_close_matches(_plain(name), plain, n=1, cutoff=0.6)
+    return f"{name} (perhaps {plain[nearest[0]]})" if nearest else name
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
 
 
 def _checked(path: str, name: str, sentences: Any) -> list[str]:

@@ -65,9 +65,14 @@ class TextOptions(Options):
     def _files_and_columns_take_effect(self) -> "TextOptions":
         if self.column is not None and self.source != "column":
             raise ValueError(f"column = {self.column!r} takes effect with source = 'column' only, got {self.source!r}")
-        if (self.descriptions is not None) != (self.source == "descriptions"):
-            came = "no file came" if self.descriptions is None else f"{self.descriptions!r} came"
-            raise ValueError(f"descriptions belong to source = 'descriptions' and to no other; with {self.source!r} {came}")
+        if self.source == "descriptions" and self.descriptions is None:
+            raise ValueError(
+                "source = 'descriptions' needs descriptions, the path of a JSON file of class name → list of sentences"
+            )
+        if self.descriptions is not None and self.source != "descriptions":
+            raise ValueError(
+                f"descriptions = {self.descriptions!r} takes effect with source = 'descriptions' only, got {self.source!r}"
+            )
         if self.with_names and self.source != "descriptions":
             raise ValueError(f"with_names takes effect with source = 'descriptions' only, got {self.source!r}")
         if self.mask_class_words and self.source not in ("column", "descriptions"):
@@ -117,7 +122,8 @@ def check_texts(options: TextOptions, role: Role) -> None:
     if role == "own":
         if options.control == "permuted_bank":
             raise OptionError(
-                "text.control = 'permuted_bank' is a control of class texts that ask as a bank: take 'other_class'."
+                "text.control = 'permuted_bank' is a control of class texts that ask as a bank: take "
+                f"{'other_row' if options.source == 'column' else 'other_class'!r}."
             )
         return
     if options.source not in ("classes", "descriptions"):
