@@ -159,7 +159,8 @@ def test_an_interval_that_says_less_than_it_seems_to_is_marked(tmp_path: Path, m
         return " ".join(contrast_rows(ours, gather(ours, {}))[0].marks)
 
     assert said(finished(tmp_path / "two", seeds=2, contrasts=["b - a"])) == ""
-    assert "one seed" in said(finished(tmp_path / "cut", seeds=2, seeds_by_arm={"b": [1]}, contrasts=["b - a"]))
+    cut = finished(tmp_path / "cut", seeds=2, seeds_by_arm={"b": [1]}, contrasts=["b - a"])
+    assert contrast_rows(cut, gather(cut, {}))[0].reading.startswith("one seed: no claim")
     monkeypatch.setattr("toy_study.NUM_PICTURES", 40)
     assert "10 groups of test pictures" in said(finished(tmp_path / "few", seeds=2, contrasts=["b - a"]))
 

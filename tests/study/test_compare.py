@@ -1,4 +1,5 @@
 import io
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,22 @@ def test_a_dry_run_lists_the_cells_in_their_order_and_makes_nothing(write: Write
     assert "6 runs, 6 of them to do." in table
     assert runner.asked == []
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_tells_of_arms_that_have_no_runs(write: Write) -> None:
+    table = printed(run(write(seeds_by_arm={"again": [7]}), dry_run=True))
+    assert "again: seeds_by_arm has none of the study's seeds" in table
+    assert "2 runs, 2 of them to do." in table
+
+
+def test_a_commit_is_named_once_of_all_runs_that_are_compared(write: Write, tmp_path: Path) -> None:
+    path = write(contrasts=["again - supervised"])
+    run(path)
+    for number, record in enumerate(sorted((tmp_path / "out" / "kept" / "runs").rglob("*.json"))):
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"commit": ("a1", "b2", "b2", "a1")[number]}))
+    results = run(path).record
+    assert results["contrasts"][0]["commit"] == "a1, b2"
+    assert [arm["commit"] for arm in results["arms"]] == ["b2, a1", "a1, b2"]
 
 
 def test_a_folder_that_holds_other_things_is_refused(write: Write, tmp_path: Path) -> None:

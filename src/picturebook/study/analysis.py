@@ -84,6 +84,8 @@ def reading(row: ContrastRow, margin: float) -> str:
     """What may be said of a contrast."""
     if not row.runs:
         return "not measured"
+    if row.n == 1:
+        return "one seed: no claim, and no interval over seeds"
     if row.n < CLAIM:
         return f"no claim under {CLAIM} seeds"
     assert row.low is not None
@@ -183,9 +185,9 @@ def _contrast_marks(a: Arm, b: Arm) -> tuple[str, ...]:
 
 def _interval_marks(a: Arm, b: Arm, seeds: Sequence[int], pictures: Interval | None) -> list[str]:
     """What makes the interval say less than it seems to."""
-    marks = ["one seed: no interval over seeds"] if len(seeds) == 1 else []
     if pictures is None:
-        return [*marks, "tested on different pictures, or on too few: nothing is drawn over pictures"]
+        return ["tested on different pictures, or on too few: nothing is drawn over pictures"]
+    marks = []
     units = min(len(np.unique(a.answers[seed].asked.units)) for seed in seeds)
     if units < _FEW_UNITS:
         marks.append(f"{units} {'groups of ' if _grouped(a, seeds) else ''}test pictures: an interval over so few is too narrow")

@@ -84,7 +84,8 @@ def compare(
     if dry_run:
         tried_first = [trial for arm in trials.values() for trial in arm]
         ordered = plan.ordered([*tried_first, *cells])
-        return Outcome(plan_table(ordered, options.out), {"out": options.out, "runs": [planned(cell) for cell in ordered]})
+        shown = plan_table(ordered, options.out, _without_seeds(plan))
+        return Outcome(shown, {"out": options.out, "runs": [planned(cell) for cell in ordered]})
     out = Path(options.out)
     _refuse_others(out)
     with sigterm_raises(), folder_held(out), disk_errors_told(out):
@@ -137,7 +138,7 @@ def _tell(plan: Plan, cells: Sequence[Cell], failed: Mapping[Path, str], tried: 
 
 def _without_seeds(plan: Plan) -> list[str]:
     idle = [arm for arm in plan.options.arms if not plan.options.seeds_of(arm)]
-    return [f"{arm}: seeds_by_arm has none of the study's seeds, so it was not run." for arm in idle]
+    return [f"{arm}: seeds_by_arm has none of the study's seeds, so it has no runs." for arm in idle]
 
 
 def _write(

@@ -1,11 +1,11 @@
 """The study's results.json: contrasts and arms in the fields that a page of many studies collects, and everything behind them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from picturebook.report.study_content import ArmRow, ContrastRow
+from picturebook.report.study_content import ContrastRow
 from picturebook.study.analysis import Arm
 from picturebook.study.cells import Plan
 from picturebook.study.tuning import Trial
@@ -31,10 +31,9 @@ def results(
 ) -> dict[str, Any]:
     """Everything that was measured; accuracies, their differences and ECE in points."""
     named, command = labels(plan), plan.command
-    commits = {name: ", ".join(dict.fromkeys(each.commit for each in arm.answers.values())) for name, arm in arms.items()}
     return {
-        "contrasts": [named | _contrast(row, commits) | {"command": command} for row in contrasts],
-        "arms": [named | _arm(arm.row) | {"commit": commits[name]} for name, arm in arms.items()],
+        "contrasts": [named | _contrast(row, arms) | {"command": command} for row in contrasts],
+        "arms": [named | _arm(arm) for arm in arms.values()],
         "trials": [asdict(trial) for trial in trials],
         "tuned": {arm: dict(values) for arm, values in plan.tuned.items()},
         "seeds": plan.options.seeds,
@@ -44,14 +43,20 @@ def results(
     }
 
 
-def _contrast(row: ContrastRow, commits: Mapping[str, str]) -> dict[str, Any]:
+def _contrast(row: ContrastRow, arms: Mapping[str, Arm]) -> dict[str, Any]:
+    commits = _commits((arms[name], seed) for name in (row.a, row.b) for seed, _ in row.runs)
     first = {"contrast": row.name, "mean": row.mean, "low": row.low, "high": row.high, "n": row.n, "p": row.p, "audit": row.audit}
-    commit = ", ".join(dict.fromkeys(filter(None, (commits[row.a], commits[row.b]))))
     rest = asdict(row)
-    return first | {"commit": commit} | {name: rest[name] for name in rest if name not in first}
+    return first | {"commit": commits} | {name: rest[name] for name in rest if name not in first}
 
 
-def _arm(row: ArmRow) -> dict[str, Any]:
+def _arm(arm: Arm) -> dict[str, Any]:
+    row = arm.row
     first = {"arm": row.name, "mean": row.mean, "sd": row.sd, "n": row.n, "seconds": row.seconds}
     rest = asdict(row)
-    return first | {name: rest[name] for name in rest if name not in ("name", *first)}
+    commits = _commits((arm, seed) for seed in arm.answers)
+    return first | {name: rest[name] for name in rest if name not in ("name", *first)} | {"commit": commits}
+
+
+def _commits(runs: Iterable[tuple[Arm, int]]) -> str:
+    return ", ".join(dict.fromkeys(arm.answers[seed].commit for arm, seed in runs))

@@ -36,13 +36,14 @@ _NOTE = (
 )
 
 
-def plan_table(cells: Sequence[Cell], out: str) -> RenderableType:
-    """What a study would run, in order."""
+def plan_table(cells: Sequence[Cell], out: str, warnings: Sequence[str]) -> RenderableType:
+    """What a study would run, in order, and what is to be known of it."""
     table = Table("#", "run", "seed", "learns from", "folder", "state", title=f"study in {out}", title_justify="left")
     for number, cell in enumerate(cells, start=1):
         said = planned(cell)
         table.add_row(str(number), cell.name, str(cell.seed), "; ".join(said["learns_from"]), said["folder"], said["state"])
-    return Group(table, f"{quantity(len(cells), 'run')}, {sum(not known(cell) for cell in cells)} of them to do.")
+    to_do = f"{quantity(len(cells), 'run')}, {sum(not known(cell) for cell in cells)} of them to do."
+    return Group(table, to_do, *(f"{WARNING} {warning}" for warning in warnings))
 
 
 def planned(cell: Cell) -> dict[str, Any]:
