@@ -130,7 +130,7 @@ def test_one_seed_has_an_interval_over_pictures_alone_and_no_p(tmp_path: Path) -
     row = contrast_rows(ours, arms)[0]
     assert (row.seeds_interval, row.p, row.p_holm, row.p_equivalence, row.sd) == (None,) * 5
     assert (row.low, row.high) == row.pictures_interval
-    assert (row.interval, row.reading) == ("groups", "no claim under 8 seeds")
+    assert (row.interval, row.reading) == ("groups", "one seed: no claim, and no interval over seeds")
     assert (arms["a"].row.sd, arms["a"].row.low) == (None, None)
 
 
