@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -195,6 +196,16 @@ def test_a_dry_run_lists_the_cells_in_their_order_and_makes_nothing(write: Write
     assert "6 runs, 6 of them to do." in table
     assert runner.asked == []
     assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_study_needs_neither_its_data_nor_its_runs(write: Write, tmp_path: Path) -> None:
+    path = write(tune={"arms": ["supervised"], "space": {"train.learning_rate": [0.1, 0.2]}})
+    first = run(path).record
+    for folder in ("runs", "tune"):
+        shutil.rmtree(tmp_path / "out" / folder)
+    again = compare(path, reporter=Silence())  # the true runner: there are no pictures for it
+    assert again.record == first
+    assert "6 runs, 0 of them to do." in printed(compare(path, reporter=Silence(), dry_run=True))
 
 
 def test_a_dry_run_tells_of_arms_that_have_no_runs(write: Write) -> None:

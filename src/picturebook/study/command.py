@@ -72,6 +72,7 @@ def compare(
 
     Raises:
         OptionError: a setting of the study or of any of its cells is impossible; nothing was run.
+        DataError, TextError: pictures or words of a cell that is to run cannot be read; nothing was run.
         RunError: the folder holds other things, another process works in it, or a cell was run with other settings.
         InterruptionError: SIGTERM came; the same command goes on.
     """
@@ -79,11 +80,11 @@ def compare(
     plan = Plan(options, str(path), overrides=tuple(overrides))
     cells, trials = plan.cells(), plan_trials(plan)  # every cell's settings are read here, before anything is run
     check_arms(cells, str(path))
+    settled = tune(plan, WhatIsThere())[0] if trials else plan
+    ordered = settled.ordered([*(trial for arm in trials.values() for trial in arm), *settled.cells()])
     if runner is None and not so_far:  # a caller's own runner knows what it reads
-        check_inputs(plan.ordered([*(trial for arm in trials.values() for trial in arm), *cells]), str(path))
+        check_inputs(ordered, str(path))
     if dry_run:
-        tried_first = [trial for arm in trials.values() for trial in arm]
-        ordered = plan.ordered([*tried_first, *cells])
         shown = plan_table(ordered, options.out, _without_seeds(plan))
         return Outcome(shown, {"out": options.out, "runs": [planned(cell) for cell in ordered]})
     out = Path(options.out)
