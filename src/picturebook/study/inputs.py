@@ -20,7 +20,10 @@ def check_inputs(cells: Iterable[Cell], source: str) -> None:
         PicturebookError: one cannot be read; the message names the arm.
     """
     tables: dict[str, Table] = {}
-    first = {cell.arm: cell for cell in reversed([cell for cell in cells if not known(cell)])}
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        if not known(cell):
+            first.setdefault(cell.arm, cell)
     for cell in first.values():
         try:
             _read(cell, tables)
