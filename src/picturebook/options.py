@@ -110,7 +110,8 @@ def _sentence(model: type[Options], detail: Any) -> str:
         names = ", ".join(_names_beside(model, path))
         return f"{where}: expected a table of settings ({names}), got {detail['input']!r}."
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if isinstance(detail["input"], dict):  # a table says itself which of its settings do not go together
+    # A table says itself which of its settings do not go together.
+    if detail["type"] == "value_error" and isinstance(detail["input"], dict):
         return f"{where}: {message}." if where else f"{message}."
     return f"{where}: {message}, got {detail['input']!r}."
 

@@ -118,8 +118,8 @@ def test_words_that_programs_write_for_nothing_are_noted(tmp_path: Path) -> None
     fill(tmp_path, "1.png", "2.png", "3.png")
     metadata(tmp_path, "file_name,label,text\n1.png,NaN,nan\n2.png,none,a none\n3.png,none,None\n")
     assert found(read_table(options(tmp_path))) == {
-        "warned: a name that seems to stand for no label (leave it empty)": ("NaN",),
-        "warned: a text that seems to stand for none (leave it empty)": ("1.png", "3.png"),
+        "warned: a name that seems to stand for no label (if so, leave the label empty)": ("NaN",),
+        "warned: a text that seems to stand for none (if so, leave it empty)": ("1.png", "3.png"),
     }
 
 

@@ -62,11 +62,19 @@ def test_what_is_no_description_is_refused(tmp_path: Path, content: Any, sentenc
         read_descriptions(written(tmp_path, content), CLASSES)
 
 
-@pytest.mark.parametrize(("written_as", "name"), [("red fox", "Red_Fox"), ("GREY WOLF", "grey_wolf"), ("great-tit", "great tit")])
+@pytest.mark.parametrize(
+    ("written_as", "name"),
+    [("red fox", "Red_Fox"), ("GREY WOLF", "grey_wolf"), ("great-tit", "great tit"), ("काल", "काल_"), ("A +", "A+")],
+)
 def test_a_name_that_is_only_written_another_way_is_meant(tmp_path: Path, written_as: str, name: str) -> None:
     with pytest.raises(TextError) as refused:
-        read_descriptions(written(tmp_path, {written_as: ["x"], "robin": ["y"]}), (name, "robin"))
+        read_descriptions(written(tmp_path, {"A-": ["z"], written_as: ["x"], "robin": ["y"]}), (name, "robin"))
     assert f"{name} (perhaps {written_as})" in str(refused.value)
+
+
+def test_signs_that_are_no_letters_are_not_all_alike(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match=r"leaves out 1 of 1 class: ☀\. "):
+        read_descriptions(written(tmp_path, {"❄": ["x"]}), ("☀",))
 
 
 def test_the_lines_of_describe_are_not_its_list(tmp_path: Path) -> None:

@@ -151,7 +151,9 @@ def test_broken_pictures_are_listed_and_the_rest_goes_on(write: Write, echo: Ech
 def test_all_broken_is_no_failure_of_the_captioner(write: Write, echo: Echo, root: Path) -> None:
     for name in NAMES:
         (root / name).write_bytes(b"no picture")
-    assert "0 of 6" in write()["written"]
+    rows = write()
+    assert "0 of 6" in rows["written"]
+    assert "not an image" in rows["failed"], "nothing came of it, and it is told as a failure"
     assert echo.asked == []
 
 

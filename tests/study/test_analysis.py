@@ -162,6 +162,12 @@ def test_an_interval_that_says_less_than_it_seems_to_is_marked(tmp_path: Path, m
     cut = finished(tmp_path / "cut", seeds=2, seeds_by_arm={"b": [1]}, contrasts=["b - a"])
     assert contrast_rows(cut, gather(cut, {}))[0].reading.startswith("one seed: no claim")
     monkeypatch.setattr("toy_study.NUM_PICTURES", 40)
+    ours = finished(tmp_path / "folds", seeds=3, contrasts=["b - a"])
+    for cell in ours.cells():  # other pictures in each fold
+        arrays = dict(np.load(cell.run.predictions))
+        groups = np.char.add(arrays["test_groups"].astype(str), f" of fold {cell.seed}")
+        cell.run.predictions.write_bytes(npz(arrays | {"test_groups": groups, "test_ids": arrays["test_ids"] + 1000 * cell.seed}))
+    assert said(ours) == "", "30 groups in all"
     assert "10 groups of test pictures" in said(finished(tmp_path / "few", seeds=2, contrasts=["b - a"]))
 
 

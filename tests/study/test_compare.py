@@ -12,7 +12,7 @@ import tomlkit
 from rich.console import Console
 from toy_study import InThisProcess, Pretending, strict_json, study
 
-from picturebook.errors import OptionError, RunError
+from picturebook.errors import DataError, OptionError, RunError
 from picturebook.study.cells import Cell
 from picturebook.study.command import Outcome, compare
 from picturebook.types import Silence
@@ -206,6 +206,14 @@ def test_a_finished_study_needs_neither_its_data_nor_its_runs(write: Write, tmp_
     again = compare(path, reporter=Silence())  # the true runner: there are no pictures for it
     assert again.record == first
     assert "6 runs, 0 of them to do." in printed(compare(path, reporter=Silence(), dry_run=True))
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_pictures_that_are_not_there_are_told_of_before_anything_runs(write: Write, tmp_path: Path, tuned: bool) -> None:
+    tune = {"arms": ["supervised"], "space": {"train.learning_rate": [0.1, 0.2]}} if tuned else {}
+    with pytest.raises(DataError, match=r"arm supervised: data.root: there is no folder or file birds"):
+        compare(write(tune=tune), reporter=Silence())
+    assert not list((tmp_path / "out").rglob("*.log"))
 
 
 def test_a_dry_run_tells_of_arms_that_have_no_runs(write: Write) -> None:

@@ -11,8 +11,9 @@ from picturebook.errors import DataError, TextError
 from picturebook.study.inputs import check_inputs
 
 WORDS = {"recipe": "image_text", "teacher.text_encoder": "nobody/there", "teacher.image_encoder": "train"}
-
+NEXT = {"recipe": "born_again", "teacher.run": "{arm:supervised@next}"}
 CAPTIONS = WORDS | {"text.source": "column", "text.column": "caption", "teacher.head.mode": "own"}
+BLIND = CAPTIONS | {"text.kind": "label_blind", "class_text.source": "descriptions"}
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ def check(root: Path, **second: Any) -> None:
         ({"recipe": "supervised", "data.root": "brids"}, DataError, "data.root: there is no folder or file brids"),
         (CAPTIONS | {"text.column": "txt"}, TextError, "'txt'"),
         (WORDS | {"text.source": "descriptions", "text.descriptions": "none.json"}, TextError, "none.json"),
+        (BLIND | {"class_text.descriptions": "none.json"}, TextError, "class_text.descriptions = 'none.json'"),
         (WORDS | {"text.template_file": "none.txt"}, TextError, "none.txt"),
         (CAPTIONS | {"text.synonyms": "others.json", "text.mask_class_words": True}, TextError, "others.json"),
     ],
@@ -50,7 +52,8 @@ def test_what_cannot_be_read_is_told_with_the_arms_name(
 def test_what_can_be_read_passes_and_is_left_alone(root: Path) -> None:
     before = sorted(root.parent.rglob("*"))
     check(root, **CAPTIONS)
-    check(root, recipe="born_again", **{"teacher.run": "{arm:supervised@next}"})
+    check(root, **NEXT)
+    check(root, **NEXT, **{"data.metadata": "{arm:supervised}/captions.jsonl"})
     assert sorted(root.parent.rglob("*")) == before
 
 

@@ -9,7 +9,7 @@ def test_how_many_seeds_there_are_goes_by_what_was_measured(num_seeds: int, said
     rows = [ContrastRow("b", "a", tuple((seed, 0.0) for seed in range(num_seeds))), ContrastRow("c", "a", ())]
     warnings = study_warnings([ArmRow("a", tuple((seed, 0.5) for seed in range(9)))], rows)
     assert [warning[: len(start)] for warning, start in zip(warnings, said, strict=True)] == said
-    assert study_warnings([], rows, 3)[0].startswith("3 runs of the study's to come")
+    assert study_warnings([], rows, 3)[0].startswith("Runs still to come: 3.")
 
 
 def test_what_is_to_be_known_of_several_arms_is_said_once() -> None:

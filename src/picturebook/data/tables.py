@@ -156,11 +156,11 @@ def _notable(rows: Rows, classes: tuple[str, ...]) -> tuple[Finding, ...]:
     findings = [
         Finding("warned", f"fewer than {_SMALL_CLASS} pictures", small, "class"),
         Finding("warned", "no label", unlabelled),
-        Finding("warned", "a name that seems to stand for no label (leave it empty)", nameless, "class"),
+        Finding("warned", "a name that seems to stand for no label (if so, leave the label empty)", nameless, "class"),
     ]
     if rows.texts is not None:
         without = tuple(name for name, text in zip(rows.names, rows.texts, strict=True) if not text)
         findings.append(Finding("warned", "no text", without))
         spelt = [name for name, text in zip(rows.names, rows.texts, strict=True) if text.lower() in _SPELT_NOTHING]
-        findings.append(Finding("warned", "a text that seems to stand for none (leave it empty)", tuple(spelt)))
+        findings.append(Finding("warned", "a text that seems to stand for none (if so, leave it empty)", tuple(spelt)))
     return tuple(finding for finding in findings if finding.names)

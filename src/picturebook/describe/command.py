@@ -202,10 +202,10 @@ def _outcome(
     rows = {"written": f"{options.out_file}: {num_with:,} of {len(items):,} {unit}"}
     if num:
         rows["this time"] = f"{num - len(failed):,} in {seconds:.1f} s, {(num - len(failed)) / max(seconds, 1e-9):.2f} a second"
-    # A picture that cannot be read or has no label for its prompt is no failure of who writes, and asking again would not help.
-    hopeless = sorted(name for name in failed if options.task == "captions" and failed[name] != EMPTY)
+    # A picture that cannot be read or has no label for its prompt is no failure of who writes, unless all are such.
+    hopeless = [name for name in sorted(failed) if options.task == "captions" and failed[name] != EMPTY] if num_with else []
     if hopeless:
-        rows["left out"] = first_names([f"{name}: {failed[name]}" for name in hopeless])
+        rows["left out"] = f"{first_names([f'{name}: {failed[name]}' for name in hopeless])}. Once mended, the same command asks"
     if again := sorted(failed.keys() - set(hopeless)):
         shown = first_names([f"{name}: {failed[name]}" for name in again])
         rows["failed"] = f"{shown}. Their lines say why; the same command asks for them again"

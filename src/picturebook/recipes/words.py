@@ -157,4 +157,5 @@ def encoder_notes(encoder: TextEncoder, num: int, *, cut: Sequence[str], unread:
 
 
 def _beginnings(texts: Sequence[str]) -> str:
-    return first_names(f"{text[:_SHOWN].rstrip()}…" if len(text) > _SHOWN else text for text in texts)
+    lines = (" ".join(text.split()) for text in texts)
+    return first_names(f"{line[:_SHOWN].rstrip()}…" if len(line) > _SHOWN else line for line in lines)

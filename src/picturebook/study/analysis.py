@@ -188,7 +188,7 @@ def _interval_marks(a: Arm, b: Arm, seeds: Sequence[int], pictures: Interval | N
     if pictures is None:
         return ["tested on different pictures, or on too few: nothing is drawn over pictures"]
     marks = []
-    units = min(len(np.unique(a.answers[seed].asked.units)) for seed in seeds)
+    units = len(np.unique(np.concatenate([a.answers[seed].asked.units for seed in seeds])))  # of all folds, as they are drawn
     if units < _FEW_UNITS:
         marks.append(f"{units} {'groups of ' if _grouped(a, seeds) else ''}test pictures: an interval over so few is too narrow")
     if all(np.array_equal(a.answers[seed].right, b.answers[seed].right) for seed in seeds):

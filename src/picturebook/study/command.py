@@ -80,11 +80,9 @@ def compare(
     plan = Plan(options, str(path), overrides=tuple(overrides))
     cells, trials = plan.cells(), plan_trials(plan)  # every cell's settings are read here, before anything is run
     check_arms(cells, str(path))
-    settled = tune(plan, WhatIsThere())[0] if trials else plan
-    ordered = settled.ordered([*(trial for arm in trials.values() for trial in arm), *settled.cells()])
-    if runner is None and not so_far:  # a caller's own runner knows what it reads
-        check_inputs(ordered, str(path))
     if dry_run:
+        settled = _settled(plan, trials)
+        ordered = settled.ordered([*(trial for arm in trials.values() for trial in arm), *settled.cells()])
         shown = plan_table(ordered, options.out, _without_seeds(plan))
         return Outcome(shown, {"out": options.out, "runs": [planned(cell) for cell in ordered]})
     out = Path(options.out)
@@ -94,7 +92,15 @@ def compare(
         write_atomically(out / "study.toml", tomlkit.dumps(options.model_dump(mode="json", exclude_none=True)).encode())
         if so_far:
             return _look(plan, trials)
+        if runner is None:  # a caller's own knows what it reads
+            with reporter.stage("reading tables"):
+                check_inputs(_settled(plan, trials).cells(), str(path))
         return _compare(plan, cells, trials, runner=runner, reporter=reporter)
+
+
+def _settled(plan: Plan, trials: Mapping[str, list[Cell]]) -> Plan:
+    """The plan with the values of the trials that are there."""
+    return tune(plan, WhatIsThere())[0] if trials else plan
 
 
 def _look(plan: Plan, trials: Mapping[str, list[Cell]]) -> Outcome:

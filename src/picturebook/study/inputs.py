@@ -4,17 +4,18 @@ import json
 from collections.abc import Iterable
 
 from picturebook.caching import cache_folder
-from picturebook.config import RECIPES
 from picturebook.data.tables import Table, read_table
 from picturebook.data.texts import TextOptions, check_files
 from picturebook.errors import PicturebookError
-from picturebook.recipes.options import RecipeOptions
+from picturebook.recipes.alignment import naming
 from picturebook.study.cells import Cell
 from picturebook.study.records import known
 
 
 def check_inputs(cells: Iterable[Cell], source: str) -> None:
-    """Read each table of pictures with its column of texts, and each file of words, of the arms that have anything to do.
+    """Read tables of pictures with their column of texts, and files of words, once for each arm that has anything to do.
+
+    An arm whose table another arm's run is to write is left out.
 
     Raises:
         PicturebookError: one cannot be read; the message names the arm.
@@ -22,7 +23,7 @@ def check_inputs(cells: Iterable[Cell], source: str) -> None:
     tables: dict[str, Table] = {}
     first: dict[str, Cell] = {}
     for cell in cells:
-        if not known(cell):
+        if not known(cell) and not (cell.needs and cell.options.data.metadata is not None):
             first.setdefault(cell.arm, cell)
     for cell in first.values():
         try:
@@ -32,17 +33,18 @@ def check_inputs(cells: Iterable[Cell], source: str) -> None:
 
 
 def _read(cell: Cell, tables: dict[str, Table]) -> None:
-    options = cell.options
-    # What learns from a run cannot be looked at whole before that is there.
-    column = None if cell.needs else RECIPES[options.recipe].check(options)
-    data = options.data
+    data, words = cell.options.data, _words(cell)
+    columns = [options.column or data.columns.text for options in words.values() if options.source == "column"]
+    column = columns[0] if columns else None  # a run reads one
     key = json.dumps([data.root, data.metadata, data.columns.model_dump(), column])
     if key not in tables:
-        tables[key] = read_table(data, text_column=column, cache=cache_folder(options.cache))
-    for words in _words(options):
-        check_files(words, tables[key].classes)
+        tables[key] = read_table(data, text_column=column, cache=cache_folder(cell.options.cache))
+    for name, options in words.items():
+        with naming(name):
+            check_files(options, tables[key].classes)
 
 
-def _words(options: RecipeOptions) -> list[TextOptions]:
-    values = (getattr(options, name) for name in type(options).model_fields)
-    return [value for value in values if isinstance(value, TextOptions)]
+def _words(cell: Cell) -> dict[str, TextOptions]:
+    """Setting's name → words."""
+    values = {name: getattr(cell.options, name) for name in type(cell.options).model_fields}
+    return {name: value for name, value in values.items() if isinstance(value, TextOptions)}

@@ -71,8 +71,8 @@ def _sentence(arms: Sequence[ArmRow], contrasts: Sequence[ContrastRow]) -> str:
     row = measured[0]
     assert row.mean is not None
     interval = f", 95 % interval {row.low:+.1f} to {row.high:+.1f}" if row.low is not None else ""
-    seeds = "one seed" if row.n == 1 else f"{row.n} seeds"
-    return f"{row.name}: {row.mean:+.1f} points{interval} ({seeds}); {row.reading}."
+    seeds = "" if row.n == 1 else f" ({row.n} seeds)"
+    return f"{row.name}: {row.mean:+.1f} points{interval}{seeds}; {row.reading}."
 
 
 def _trial(trial: Trial) -> tuple[str, ...]:

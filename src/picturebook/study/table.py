@@ -150,7 +150,7 @@ def study_warnings(arms: Sequence[ArmRow], contrasts: Sequence[ContrastRow], num
     """
     warnings = []
     if num_missing:
-        warnings.append(f"{quantity(num_missing, 'run')} of the study's to come: these are the numbers so far.")
+        warnings.append(f"Runs still to come: {num_missing}. These are the numbers so far.")
     num_seeds = max((row.n for row in contrasts or arms), default=0)
     if num_seeds == 1:
         warnings.append(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -85,13 +86,15 @@ def _refuse_missing(path: str, missing: list[str], unknown: list[str], num_class
 
 
 def _with_nearest(name: str, names: Sequence[str]) -> str:
-    plain = {_plain(other): other for other in names}  # names are the most often written another way
+    # Names are most often written another way; of several that are then alike the nearest letter by letter is meant.
+    plain = [_plain(other) for other in names]
     nearest = get_close_matches(_plain(name), plain, n=1, cutoff=0.6)
-    return f"{name} (perhaps {plain[nearest[0]]})" if nearest else name
+    alike = [other for other, short in zip(names, plain, strict=True) if short in nearest]
+    return f"{name} (perhaps {get_close_matches(name, alike, n=1, cutoff=0.0)[0]})" if alike else name
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip() or name
 
 
 def _checked(path: str, name: str, sentences: Any) -> list[str]:
