@@ -166,7 +166,9 @@ def test_a_run_from_before_a_setting_came_has_its_controls_all_the_same(
     run.forget_checksum(run.settings)
     run.settings.write_text(tomlkit.dumps(before))
     run.note_checksum(run.settings)
-    found = audit_run(run.path, class_mean=control.path, reporter=Silence())
+    listening = Listening()
+    found = audit_run(run.path, class_mean=control.path, reporter=listening)
+    assert not [sentence for sentence in listening.said if "Audit of the teacher" in sentence], "the table says it"
     assert set(found.evidence.controls) == {"S1"}
     (told,) = [probe for probe in found.to_dict()["probes"] if probe["id"] in ("S1", "S2")]
     measured = found.evidence.controls["S1"]
