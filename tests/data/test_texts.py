@@ -125,6 +125,14 @@ def test_own_texts_part_into_sentences_where_each_asks(pictures: Pictures) -> No
     assert texts.notes == (), "a picture without a text is told of where the pictures are loaded"
 
 
+@pytest.mark.parametrize(("source", "instead"), [("column", "other_row"), ("classes", "other_class")])
+def test_a_banks_control_is_refused_with_one_that_goes(source: str, instead: str) -> None:
+    words = options(source=source, control="permuted_bank")
+    with pytest.raises(OptionError, match=f"take '{instead}'"):
+        check_texts(words, "own")
+    check_texts(options(source=source, control=instead), "own")
+
+
 def test_own_texts_are_masked_by_the_words_of_all_classes(pictures: Pictures) -> None:
     told = replace(pictures, texts=tuple("Apples under a leaf's sky" for _ in range(len(pictures))))
     masked = own_texts(options(source="column", mask_class_words=True), told).sentences

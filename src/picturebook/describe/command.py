@@ -205,10 +205,13 @@ def _outcome(
     # A picture that cannot be read or has no label for its prompt is no failure of who writes, unless all are such.
     hopeless = [name for name in sorted(failed) if options.task == "captions" and failed[name] != EMPTY] if num_with else []
     if hopeless:
-        rows["left out"] = f"{first_names([f'{name}: {failed[name]}' for name in hopeless])}. Once mended, the same command asks"
+        rows["left out"] = f"{_reasons(hopeless, failed)}. Once they are mended, the same command asks for them"
     if again := sorted(failed.keys() - set(hopeless)):
-        shown = first_names([f"{name}: {failed[name]}" for name in again])
-        rows["failed"] = f"{shown}. Their lines say why; the same command asks for them again"
+        rows["failed"] = f"{_reasons(again, failed)}. Their lines say why; the same command asks for them again"
     if unknown := strangers(records, items):
         rows["also"] = unknown
     return rows
+
+
+def _reasons(names: Sequence[str], failed: Mapping[str, str]) -> str:
+    return first_names(f"{name}: {failed[name]}" for name in names)
