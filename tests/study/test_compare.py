@@ -71,6 +71,18 @@ def test_a_study_leaves_table_results_report_and_settings(write: Write, tmp_path
     assert "again - supervised" in page
 
 
+def test_a_study_is_named_by_its_file_its_data_and_its_students_where_nobody_names_it(write: Write, tmp_path: Path) -> None:
+    def family(path: Path) -> str | None:
+        run(path)
+        return strict_json(tmp_path / "out" / "results.json")["contrasts"][0]["family"]
+
+    vit = {"model": "vit_tiny_patch16_224", "image_size": 224}
+    assert family(write()) == "resnet"
+    assert family(write(labels={"family": "small"})) == "small"
+    shutil.rmtree(tmp_path / "out")
+    assert family(write(arms={"supervised": {"recipe": "supervised"}, "other": {"recipe": "supervised", "student": vit}})) is None
+
+
 def test_the_settings_that_are_written_back_are_the_same_study(write: Write, tmp_path: Path) -> None:
     run(write())
     runner = Pretending(accuracy)

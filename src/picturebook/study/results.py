@@ -1,5 +1,6 @@
 """The study's results.json: contrasts and arms in the fields that a page of many studies collects, and everything behind them."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,9 +19,16 @@ def labels(plan: Plan) -> dict[str, str | None]:
     return {
         "study": given.study or Path(plan.source).stem,
         "data": given.data or (None if root is None else Path(str(root)).name),
-        "family": given.family,
+        "family": given.family or _family(plan),
         "setting": given.setting,
     }
+
+
+def _family(plan: Plan) -> str | None:
+    """The first letters of what all arms' students are called: resnet10t is a resnet, vit_tiny_patch16_224 a vit."""
+    models = {plan.cell(arm, plan.options.seeds_of(arm)[0]).options.student.model for arm in plan.options.arms}
+    families = {re.split(r"[^a-z]", Path(model).name, maxsplit=1)[0] for model in models}
+    return families.pop() or None if len(families) == 1 else None
 
 
 def results(

@@ -38,7 +38,7 @@ class LabelOptions(Options):
     data: str | None = None
     """By default the last part of run.data.root."""
     family: str | None = None
-    """Family of the student's architecture, such as resnet or vit."""
+    """Family of the student's architecture; by default the letters that the model's name begins with, such as resnet or vit."""
     setting: str | None = None
     """Where the teacher's image encoder comes from, such as paper or pretrained."""
 
