@@ -194,6 +194,17 @@ def test_arms_whose_trials_all_failed_are_not_run(write: Write) -> None:
     assert "supervised, seed 0: no trial of supervised ended well: the loss is nan" in outcome.failure
 
 
+def test_a_point_that_the_recipe_refuses_costs_its_trial_alone(write: Write, tmp_path: Path) -> None:
+    smoothed = {"recipe": "supervised", "smoothing_text.source": "classes", "loss.label_smoothing": 0.1}
+    tuned = {"arms": ["smoothed"], "space": {"loss.label_smoothing": [0.0, 0.1]}}
+    runner = Pretending(broken={"smoothed, trial 0": "raise that above 0"})  # what `train` says of words that smooth nothing
+    outcome = run(write(arms={"supervised": {"recipe": "supervised"}, "smoothed": smoothed}, tune=tuned), runner)
+    assert outcome.failure is None
+    assert [trial["error"] for trial in outcome.record["trials"]] == ["raise that above 0", None]
+    assert outcome.record["tuned"]["smoothed"] == {"loss.label_smoothing": 0.1}
+    assert [arm["n"] for arm in outcome.record["arms"]] == [2, 2]
+
+
 def test_a_dry_run_lists_the_cells_in_their_order_and_makes_nothing(write: Write, tmp_path: Path) -> None:
     tuned = {"arms": ["supervised"], "space": {"train.learning_rate": [0.1, 0.2]}}
     arms = {"supervised": {"recipe": "supervised"}, "again": TEACHES_NEXT}
