@@ -196,7 +196,7 @@ def test_the_environment_names_the_endpoint_where_the_model_is_no_folder(
     rows = write({"OPENAI_BASE_URL": loopback.url}, endpoint=None, model=str(folder), dry_run=True)
     assert rows["who writes"].endswith("on this machine")
     rows = write({"OPENAI_BASE_URL": loopback.url}, endpoint="", dry_run=True)
-    assert rows["who writes"] == "tiny, on this machine"
+    assert rows["who writes"] == "tiny, on this machine (no folder: the hub's model of that name)"
 
 
 def test_what_needs_an_endpoint_is_refused_without_one(write: Write) -> None:

@@ -1,6 +1,7 @@
 """What a task would take, before anybody is asked."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from picturebook.data.findings import quantity
 from picturebook.describe.prompts import estimate_tokens
@@ -28,7 +29,7 @@ def dry_run(options: DescribeOptions, *, address: str | None, prompts: Sequence[
     tokens_in = sum(estimate_tokens(prompt) + _TOKENS_AROUND for prompt in prompts)
     tokens_out = a_request * len(prompts)
     rows = {
-        "who writes": f"{options.model}, on this machine" if address is None else f"{options.model} at {address}",
+        "who writes": _who(options.model, address),
         "to do": f"{quantity(len(prompts), unit)}, {num_done:,} done already",
         "requests": f"{len(prompts):,}" + ("" if of_pictures else ", and more where an answer has to be asked for again"),
         "tokens in": f"about {tokens_in:,}" + (", pictures not counted" if of_pictures else ""),
@@ -43,3 +44,10 @@ def dry_run(options: DescribeOptions, *, address: str | None, prompts: Sequence[
     rows["a prompt"] = (prompts[0] or "none: the captioner's own way") if prompts else "none: everything is done"
     rows["dry run"] = "nothing was asked, nothing was written"
     return rows
+
+
+def _who(model: str, address: str | None) -> str:
+    if address is not None:
+        return f"{model} at {address}"
+    # A mistyped folder reads like a name of the hub's.
+    return f"{model}, on this machine" + ("" if Path(model).is_dir() else " (no folder: the hub's model of that name)")
