@@ -155,6 +155,7 @@ def compare(
     overrides: Set = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs in their order, and run none.")] = False,
     so_far: Annotated[bool, typer.Option("--so-far", help="Run none: the tables of what is finished.")] = False,
+    arm: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Run this arm alone for now; may be repeated.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run arms × seeds and compare them; the same command goes on with what is missing.
@@ -166,7 +167,9 @@ def compare(
 
     try:
         with Terminal(quiet=as_json) as terminal:
-            outcome = compare_study(study, overrides=overrides or (), reporter=terminal, dry_run=dry_run, so_far=so_far)
+            outcome = compare_study(
+                study, overrides=overrides or (), reporter=terminal, dry_run=dry_run, so_far=so_far, arms=arm or ()
+            )
     except KeyboardInterrupt:
         typer.echo("Interrupted; nothing is lost. Go on with the same command.", err=True)
         raise typer.Exit(130) from None

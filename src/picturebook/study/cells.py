@@ -37,6 +37,8 @@ class Cell:
     """Everything resolved."""
     needs: tuple[tuple[str, int], ...]
     """(arm, seed) of the runs that it learns from."""
+    is_trial: bool = False
+    """It is there to choose settings, and not to be reported."""
 
     @property
     def run(self) -> RunFolder:
@@ -114,7 +116,7 @@ class Plan:
     def trial(self, arm: str, number: int, values: Values) -> Cell:
         """A trial of an arm: the cell of the tuning seed with other values."""
         folder = Path(self.options.out) / "tune" / arm / f"trial-{number}"
-        return self._cell(f"{arm}, trial {number}", arm, self.tuning_seed, folder, values)
+        return replace(self._cell(f"{arm}, trial {number}", arm, self.tuning_seed, folder, values), is_trial=True)
 
     @property
     def tuning_seed(self) -> int:

@@ -19,21 +19,22 @@ from typing import Any
 import tomlkit
 from rich.console import RenderableType
 
-from picturebook.errors import RunError
+from picturebook.errors import OptionError, RunError
 from picturebook.interruption import sigterm_raises
 from picturebook.locking import LOCK, folder_held
 from picturebook.report import render_study
 from picturebook.report.study_content import ContrastRow
 from picturebook.study.analysis import Arm, contrast_rows, gather
 from picturebook.study.cells import Cell, Plan, check_arms
+from picturebook.study.chosen import Chosen, SomeArms
 from picturebook.study.details import study_details
 from picturebook.study.inputs import check_inputs
 from picturebook.study.ledger import Ledger
 from picturebook.study.page import study_report
 from picturebook.study.records import refuse_other_settings
 from picturebook.study.results import results
-from picturebook.study.running import NOT_RUN, Cells, Runner, TrainProcesses, WhatIsThere
-from picturebook.study.settings import load_study
+from picturebook.study.running import NOT_RUN, Cells, Runner, RunsCells, TrainProcesses, WhatIsThere
+from picturebook.study.settings import known_arm, load_study
 from picturebook.study.table import plan_table, planned, study_tables, study_warnings
 from picturebook.study.tuning import Trial, plan_trials, tune
 from picturebook.types import Reporter
@@ -58,6 +59,7 @@ def compare(
     reporter: Reporter,
     dry_run: bool = False,
     so_far: bool = False,
+    arms: Sequence[str] = (),
     runner: Runner | None = None,
 ) -> Outcome:
     """Run a study and tell what came out; what an earlier call finished is not run again.
@@ -68,6 +70,7 @@ def compare(
         reporter: told of every cell.
         dry_run: only list the cells, in their order.
         so_far: run nothing: tell what came out of the cells that are finished.
+        arms: run these alone, with their trials and what they learn from; all, where none is named. The tables have every arm.
         runner: trains a cell; by default `picturebook train` in a process of its own.
 
     Raises:
@@ -78,13 +81,17 @@ def compare(
     """
     options = load_study(path, overrides)
     plan = Plan(options, str(path), overrides=tuple(overrides))
+    if arms and so_far:
+        raise OptionError("--arm says what is to run, and --so-far runs nothing: leave one of them out.")
+    for arm in arms:
+        known_arm(arm, options.arms, "--arm")
     cells, trials = plan.cells(), plan_trials(plan)  # every cell's settings are read here, before anything is run
     check_arms(cells, str(path))
+    chosen = Chosen.of(arms or options.arms, cells, options.tune.inherit)
     if dry_run:
         settled = _settled(plan, trials)
-        ordered = settled.ordered([*(trial for arm in trials.values() for trial in arm), *settled.cells()])
-        shown = plan_table(ordered, options.out, _without_seeds(plan))
-        return Outcome(shown, {"out": options.out, "runs": [planned(cell) for cell in ordered]})
+        tried = [trial for of_arm in trials.values() for trial in of_arm]
+        return _list(plan, chosen(settled.ordered([*tried, *settled.cells()])))
     out = Path(options.out)
     _refuse_others(out)
     with sigterm_raises(), folder_held(out), disk_errors_told(out):
@@ -94,8 +101,15 @@ def compare(
             return _look(plan, trials)
         if runner is None:  # a caller's own knows what it reads
             with reporter.stage("reading tables"):
-                check_inputs(_settled(plan, trials).cells(), str(path))
-        return _compare(plan, cells, trials, runner=runner, reporter=reporter)
+                check_inputs(chosen(_settled(plan, trials).cells()), str(path))
+        threads = options.threads or max(1, (os.cpu_count() or 1) // options.processes)
+        machine = Cells(runner or TrainProcesses(threads=threads), options.processes, reporter, Ledger(out))
+        return _compare(plan, cells, trials, SomeArms(machine, chosen))
+
+
+def _list(plan: Plan, cells: Sequence[Cell]) -> Outcome:
+    out = plan.options.out
+    return Outcome(plan_table(cells, out, _without_seeds(plan)), {"out": out, "runs": [planned(cell) for cell in cells]})
 
 
 def _settled(plan: Plan, trials: Mapping[str, list[Cell]]) -> Plan:
@@ -109,15 +123,9 @@ def _look(plan: Plan, trials: Mapping[str, list[Cell]]) -> Outcome:
     return _tell(plan, plan.cells(), nothing_runs.run(plan.cells()), tried)
 
 
-def _compare(
-    plan: Plan, cells: list[Cell], trials: Mapping[str, list[Cell]], *, runner: Runner | None, reporter: Reporter
-) -> Outcome:
-    options, out = plan.options, Path(plan.options.out)
-    threads = options.threads or max(1, (os.cpu_count() or 1) // options.processes)
-    ledger = Ledger(out)
-    machine = Cells(runner or TrainProcesses(threads=threads), options.processes, reporter, ledger)
+def _compare(plan: Plan, cells: list[Cell], trials: Mapping[str, list[Cell]], machine: RunsCells) -> Outcome:
     for cell in cells:
-        if cell.arm not in (*options.tune.arms, *options.tune.inherit):  # theirs are not known yet
+        if cell.arm not in (*plan.options.tune.arms, *plan.options.tune.inherit):  # theirs are not known yet
             refuse_other_settings(cell)
     plan, tried, lost = tune(plan, machine) if trials else (plan, [], {})
     cells = plan.cells()

@@ -119,7 +119,7 @@ class Cells:
         waiting = [cell for cell in cells if cell.folder not in failed]
         for cell in waiting:
             refuse_other_settings(cell)
-        by_key = {(cell.arm, cell.seed): cell for cell in cells if cell.folder.name.startswith("seed-")}
+        by_key = {(cell.arm, cell.seed): cell for cell in cells if not cell.is_trial}
         waiting = self._to_do(waiting, by_key)
         running: dict[Future[tuple[str | None, float]], Cell] = {}
         with self.reporter.stage("cells") as progress, ThreadPoolExecutor(self.processes) as pool:
