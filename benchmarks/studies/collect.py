@@ -34,7 +34,8 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 MARGIN = 0.3
 ARM_FIELDS = (
-    "study", "data", "family", "setting", "arm", "mean", "sd", "n", "seconds", "commit", "teacher_seconds", "budget", "marks",
+    "study", "data", "family", "setting", "arm", "mean", "sd", "n", "seconds", "commit", "nll", "ece", "teacher_seconds",
+    "budget", "marks",
 )  # fmt: skip
 CONTRAST_FIELDS = (
     "study", "data", "family", "setting", "contrast", "mean", "low", "high", "n", "p", "audit", "command", "commit", "p_holm",
@@ -78,11 +79,13 @@ def _ground_name(family: str, arm: str) -> Row:
 
 def _ground_arm(family: str, arm: str, cells: dict[str, Runs]) -> Row:
     runs = cells[arm].values()
-    values = [100 * run["models"]["student"]["test"]["accuracy"] for run in runs]
+    tests = [run["models"]["student"]["test"] for run in runs]
+    values = [100 * test["accuracy"] for test in tests]
     taught = [seconds for run in runs if (seconds := _ground_teaching(run, cells["supervised"])) is not None]
     return _ground_name(family, arm) | {
         "arm": arm, "mean": mean(values), "sd": stdev(values) if len(values) > 1 else None, "n": len(values),
         "seconds": mean(sum(run["seconds"].values()) for run in runs), "commit": _commits(runs),
+        "nll": mean(test["nll"] for test in tests), "ece": 100 * mean(test["ece"] for test in tests),
         "teacher_seconds": mean(taught) if taught else None, "budget": {}, "budget_differences": (), "marks": (),
     }  # fmt: skip
 

@@ -31,6 +31,8 @@ NOTES = f"""## How to read it
 - *Audit*: the worse verdict of the two arms' teachers ([audit.md](audit.md)). PASS where neither arm reads words: there is
   nothing to leak. WARN at least where an arm reads words that no audit looked at: pairs of picture and text, words beside the
   student, the teachers of the ground study.
+- *NLL*: the mean negative log likelihood of the true class, in nats; *ECE*: the expected calibration error over 15 bins of equal
+  width, in points. Both are means over seeds of the student as it is, without a fitted temperature.
 - *Seconds*: of a run, its own teacher included; what a cache held already took none. *Teacher's*: of all that taught the student,
   the other runs that it learnt from included, and image tokens that a cache held with the seconds that they once took.
 - *Setting*: where the teacher's image encoder comes from. *paper*: the student's architecture, trained on the same rows;
@@ -63,7 +65,7 @@ def page(found: Collected, plot: Callable[[str, str], str]) -> str:
             _of(rows, study, family) for rows in (found.arms, found.contrasts, found.levels, found.beside)
         )
         title = f"{study}, {family}"
-        heads = ("setting", "arm", "n:", "accuracy (sd):", "seconds:", "teacher's:", "marks", "commit")
+        heads = ("setting", "arm", "n:", "accuracy (sd):", "NLL:", "ECE:", "seconds:", "teacher's:", "marks", "commit")
         lines += ["", f"## {title}", "", *_budget(arms), *table(heads, map(_arm, arms))]
         if contrasts:
             heads = ("setting", "contrast", "n:", "difference:", "95 % interval:", "p:", "Holm:", "audit", "reading")
@@ -99,8 +101,8 @@ def _of(rows: list[Row], study: str, family: str) -> list[Row]:
 
 
 def _arm(one: Row) -> tuple[str, ...]:
-    times = (points(one["seconds"], 0), points(one["teacher_seconds"], 0))
-    return one["setting"], one["arm"], str(one["n"]), _accuracy(one), *times, _marks(one["marks"]), one["commit"]
+    numbers = (points(one["nll"], 2), points(one["ece"]), points(one["seconds"], 0), points(one["teacher_seconds"], 0))
+    return one["setting"], one["arm"], str(one["n"]), _accuracy(one), *numbers, _marks(one["marks"]), one["commit"]
 
 
 def _contrast(one: Row) -> tuple[str, ...]:

@@ -114,7 +114,8 @@ def test_both_files_have_their_shape_and_image_only_contrasts_pass(collected: Co
     assert first[-7:] == cells[-7:]
     assert "no claim" not in page
     assert (supervised["teacher_seconds"], again["teacher_seconds"]) == (0.0 + 2.0, 2.0 + 12.0)
-    assert line(page, "none | again")[4:6] == ["14", "14"]
+    assert line(page, "none | again")[4:8] == ["1.00", "10.0", "14", "14"]
+    assert (again["nll"], again["ece"]) == (1.0, 10.0)
 
 
 def test_few_seeds_unequal_budgets_and_unaudited_words_are_told(collected: Collects) -> None:
@@ -134,7 +135,7 @@ def test_few_seeds_unequal_budgets_and_unaudited_words_are_told(collected: Colle
         "image": "pretrained", "long": "paper", "aligned": "paper", "blind": "paper", "taught": "none",
     }  # fmt: skip
     assert found["arms"][1]["marks"] == ["unequal budget: steps 40, not 20, epochs 4, not 2, views 4, not 2"]
-    assert line(page, "paper | long")[6] == "⚠ unequal budget: steps 40, not 20, epochs 4, not 2, views 4, not 2"
+    assert line(page, "paper | long")[8] == "⚠ unequal budget: steps 40, not 20, epochs 4, not 2, views 4, not 2"
     said = line(page, "paper | long - image")[-1]
     assert said.startswith("no claim under 8 seeds; ⚠ unequal budgets: steps, epochs, views; ⚠ both are right on the same")
     assert "may be claimed" not in page
@@ -201,7 +202,7 @@ def test_the_interval_of_two_exits_is_over_seeds(collect: ModuleType) -> None:
 
 def test_the_ground_studys_teachers_cost_what_their_runs_did(collect: ModuleType, tmp_path: Path) -> None:
     def left(arm: str, seed: int, **seconds: float) -> None:
-        models = {"student": {"test": {"accuracy": 0.5 + 0.01 * seed}}}
+        models = {"student": {"test": {"accuracy": 0.5 + 0.01 * seed, "nll": 1.0, "ece": 0.1}}}
         known = {"commit": "abc1234", "family": "resnet", "arm": arm, "seed": seed, "models": models}
         file = tmp_path / "ground" / "resnet" / arm / f"seed{seed}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
