@@ -74,7 +74,8 @@ def test_a_study_leaves_table_results_report_and_settings(write: Write, tmp_path
 def test_a_study_is_named_by_its_file_its_data_and_its_students_where_nobody_names_it(write: Write, tmp_path: Path) -> None:
     def family(path: Path) -> str | None:
         run(path)
-        return strict_json(tmp_path / "out" / "results.json")["contrasts"][0]["family"]
+        named: str | None = strict_json(tmp_path / "out" / "results.json")["contrasts"][0]["family"]
+        return named
 
     vit = {"model": "vit_tiny_patch16_224", "image_size": 224}
     assert family(write()) == "resnet"

@@ -1,5 +1,6 @@
 """What a study's page shows behind the means."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,16 @@ def test_an_epoch_at_which_one_seed_was_not_validated_is_left_out(tmp_path: Path
     ours = finished(tmp_path)
     ours.cell("a", 0).run.log({"stage": "student", "step": 40, "epoch": 2.0, "val_accuracy": 0.9})
     assert [epoch for epoch, _ in details(ours).curves[0].points] == [0.5, 1.0]
+
+
+def test_folds_of_other_sizes_share_a_curve(tmp_path: Path) -> None:
+    ours = finished(tmp_path)
+    log = ours.cell("a", 1).run.metrics
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(line | {"epoch": line["epoch"] * 1.002}) + "\n" for line in lines))
+    assert [epoch for epoch, _ in details(ours).curves[0].points] == pytest.approx([0.5005, 1.001])
+    log.write_text("".join(json.dumps(line | {"epoch": line["epoch"] * 2}) + "\n" for line in lines))
+    assert [curve.name for curve in details(ours).curves] == ["b"], "means over half of a training and all of another"
 
 
 def test_class_gains_are_paired_means_over_seeds_in_points(tmp_path: Path) -> None:

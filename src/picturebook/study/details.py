@@ -54,16 +54,17 @@ def study_details(plan: Plan, arms: Mapping[str, Arm]) -> StudyDetails:
 
 
 def _curves(arms: Sequence[Arm]) -> tuple[Curve, ...]:
-    """Means over the seeds that have a number at that epoch: an epoch that only some of them were validated at is left out."""
+    """Means over seeds, validation by validation; one that only some of them had is left out.
+
+    A validation falls on a step, so that folds of different size have theirs at epochs that differ by a little.
+    """
     curves = []
     for arm in arms:
-        by_epoch: dict[float, list[float]] = defaultdict(list)
-        for answers in arm.answers.values():
-            for epoch, accuracy in answers.validations:
-                by_epoch[epoch].append(accuracy)
-        points = [(epoch, mean(values)) for epoch, values in sorted(by_epoch.items()) if len(values) == len(arm.cells)]
-        if points:
-            curves.append(Curve(arm.name, tuple(points)))
+        together = zip(*(answers.validations for answers in arm.answers.values()), strict=False)
+        alike = [points for points in together if max(points)[0] <= 1.1 * min(points)[0]]
+        if alike:
+            points = tuple((mean(epoch for epoch, _ in seeds), mean(accuracy for _, accuracy in seeds)) for seeds in alike)
+            curves.append(Curve(arm.name, points))
     return tuple(curves)
 
 
