@@ -62,6 +62,13 @@ def test_folds_of_other_sizes_share_a_curve(tmp_path: Path) -> None:
     assert [curve.name for curve in details(ours).curves] == ["b"], "means over half of a training and all of another"
 
 
+def test_the_arm_that_is_asked_for_first_stands_beside_the_baseline(tmp_path: Path) -> None:
+    ours = plan(study(tmp_path, arms=dict.fromkeys("abcd", ARMS["a"]), contrasts=["c - a", "d - b"]))
+    for cell in ours.cells():
+        Pretending().finish(cell)
+    assert details(ours).compared == ("c", "d", "b")
+
+
 def test_class_gains_are_paired_means_over_seeds_in_points(tmp_path: Path) -> None:
     ours = finished(tmp_path)
     found = details(ours)

@@ -35,7 +35,8 @@ def study_details(plan: Plan, arms: Mapping[str, Arm]) -> StudyDetails:
     """Gather them from the finished cells; without any, everything is empty."""
     measured = [arm for arm in arms.values() if arm.answers]
     baseline = arms[plan.options.baseline or next(iter(arms))]
-    compared = [arm for arm in measured if arm is not baseline]
+    asked = [*dict.fromkeys(name for pair in plan.options.pairs for name in pair), *arms]  # what is asked first is seen first
+    compared = sorted((arm for arm in measured if arm is not baseline), key=lambda arm: asked.index(arm.name))
     if not measured:
         return StudyDetails()
     classes = next(iter(measured[0].answers.values())).asked.classes
