@@ -74,7 +74,11 @@ def run_file(inspection: DataInspection, *, file: Path, words: Words | None = No
         _Setting("", why=f"Written by `picturebook init {inspection.root}`: {found.counted}."),
         _Setting("", why=f"Check it, then: picturebook train {file}"),
         *(_Setting("", why=sentence(finding)) for finding in inspection.findings),
-        _Setting("recipe", '"image_text"', "words teach beside the pictures; `picturebook list recipes` shows the others"),
+        _Setting(
+            "recipe",
+            '"image_text"',
+            "words teach beside the pictures, most where many have no label; `picturebook list recipes` shows the others",
+        ),
         _Setting("seed", "0"),
         _Setting("out", _toml(f"runs/{_own_name(inspection.root)}")),
     ]
