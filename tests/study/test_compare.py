@@ -206,37 +206,6 @@ def test_a_point_that_the_recipe_refuses_costs_its_trial_alone(write: Write, tmp
     assert [arm["n"] for arm in outcome.record["arms"]] == [2, 2]
 
 
-def test_some_arms_are_run_first_with_their_trials_and_teachers(write: Write) -> None:
-    arms = {name: {"recipe": "supervised"} for name in ("first", "second", "third")} | {
-        "taught": {"recipe": "born_again", "teacher": {"run": "{arm:third}"}}
-    }
-    tuned = {"arms": ["first", "second"], "space": {"train.learning_rate": [0.1]}, "inherit": {"third": "first"}}
-    path = write(arms=arms, tune=tuned, seeds=[0, 1])
-    runner = Pretending(accuracy, broken={"first, trial 0": "the loss is nan"})
-    outcome = run(path, runner, arms=["second"])
-    asked = ["second, trial 0", "second, seed 0", "second, seed 1"]
-    assert runner.asked == asked
-    assert outcome.failure is None
-    assert {arm["arm"]: arm["n"] for arm in outcome.record["arms"]} == {"first": 0, "second": 2, "third": 0, "taught": 0}
-    assert "Runs still to come: 6" in printed(outcome)
-    listed = run(path, arms=["taught"], dry_run=True).record["runs"]
-    names = ["first, trial 0", "third, seed 0", "taught, seed 0", "third, seed 1", "taught, seed 1"]
-    assert [one["run"] for one in listed] == names
-    runner = Pretending(accuracy)
-    assert run(path, runner, arms=["taught"]).failure is None
-    assert runner.asked == names
-    runner = Pretending(accuracy)
-    run(path, runner)
-    assert runner.asked == ["first, seed 0", "first, seed 1"]
-
-
-def test_an_arm_that_is_not_there_and_one_without_a_run_are_refused(write: Write) -> None:
-    with pytest.raises(OptionError, match=r"--arm: There is no arm 'agian'. Did you mean 'again'\?"):
-        run(write(), arms=["agian"])
-    with pytest.raises(OptionError, match="--arm says what is to run, and --so-far runs nothing"):
-        run(write(), arms=["again"], so_far=True)
-
-
 def test_a_dry_run_lists_the_cells_in_their_order_and_makes_nothing(write: Write, tmp_path: Path) -> None:
     tuned = {"arms": ["supervised"], "space": {"train.learning_rate": [0.1, 0.2]}}
     arms = {"supervised": {"recipe": "supervised"}, "again": TEACHES_NEXT}
