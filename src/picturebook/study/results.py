@@ -26,7 +26,7 @@ def labels(plan: Plan) -> dict[str, str | None]:
 
 def _family(plan: Plan) -> str | None:
     """The first letters of what all arms' students are called: resnet10t is a resnet, vit_tiny_patch16_224 a vit."""
-    models = {plan.cell(arm, plan.options.seeds_of(arm)[0]).options.student.model for arm in plan.options.arms}
+    models = {plan.cell(arm, plan.options.seeds[0]).options.student.model for arm in plan.options.arms}
     families = {re.split(r"[^a-z]", Path(model).name, maxsplit=1)[0] for model in models}
     return families.pop() or None if len(families) == 1 else None
 
