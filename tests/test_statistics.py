@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from picturebook.statistics import Interval, holm, mcnemar, p_of_interval, paired_t, t_interval, tost, wider
+from picturebook.statistics import Interval, holm, mcnemar, p_of_interval, paired_t, t_interval, tost
 
 # t_interval
 
@@ -158,9 +158,3 @@ def test_the_p_value_of_an_interval_is_that_of_a_normal_mean() -> None:
     assert p_of_interval(Interval(-1.5, -high, -low), level=0.9) == pytest.approx(expected)
     assert p_of_interval(Interval(2.0, 0.0, 4.0)) == pytest.approx(0.05)
     assert (p_of_interval(Interval(2.0, 2.0, 2.0)), p_of_interval(Interval(0.0, 0.0, 0.0))) == (0.0, 1.0)
-
-
-def test_the_wider_interval_is_chosen() -> None:
-    narrow, wide = Interval(0.0, -1.0, 1.0), Interval(0.5, -1.5, 1.0)
-    assert wider(narrow, wide) == wider(wide, narrow) == wide
-    assert wider(narrow, Interval(0.0, -1.0, 1.0)) is narrow

@@ -14,11 +14,11 @@ Made by `python benchmarks/studies/collect.py` from the runs' stored results. Ac
 test pictures. Under {CLAIM} seeds nothing is claimed."""
 NOTES = f"""## How to read it
 
-- *Interval*: the wider of Student's t over seeds and a paired bootstrap over test pictures by group; the ground study, whose runs
-  kept no predictions, has the first alone.
-- *p*: the larger of the paired t test's over seeds and that bootstrap's, since seeds that share a fold share its test pictures
-  (in the ground study the first alone); *Holm*: the same, adjusted for the number of the study's contrasts (not in the ground
-  study).
+- *Interval*: the widest of Student's t over seeds, the same over the means of folds where seeds share these (they share training
+  and test pictures then), and a paired bootstrap over test pictures by group; the ground study, whose runs kept no predictions,
+  has the first alone. How often such intervals hold the truth: [reliability.md](reliability.md#intervals).
+- *p*: the largest of the paired t tests' over seeds and over folds and that bootstrap's (in the ground study the first alone);
+  *Holm*: the same, adjusted for the number of the study's contrasts (not in the ground study).
 - *Tuned* are two numbers of the loss, on the validation pictures of one seed: the luck of that choice is in no interval. Some of
   these pictures are test pictures in other folds, and so are some of those on which the form of learning was searched (search
   studies, `teachers.py`, and a first look at class texts, which asked training pictures of one fold too). Arms that were not

@@ -39,9 +39,11 @@ that lead out, pickles in place of weights, sizes that lie), put before every re
 ## Intervals
 
 Right and wrong answers of two arms on {pictures} test pictures in {groups} groups, with effects of groups, pictures, seeds and
-runs whose true mean difference is an integral; the interval is the one that `compare` shows, the wider of its two. Coverage by
-number of seeds: {coverage}; with half the pictures: {fewer} (the wider of two is too wide where they are alike); false
-positives: {positive} (percent).
+runs whose true mean difference is an integral; the interval is the one that `compare` shows, the widest of its two or three.
+Coverage by number of seeds: {coverage}; with half the pictures: {fewer} (the wider of two is too wide where they are alike). Of 8
+seeds that go round 4 folds, each with test pictures of its own and training pictures that are worth an effect of a seed's size,
+by number of test pictures: {folded}. False positives: of the t test over seeds alone {positive}; of the p that `compare` shows
+{shown} (percent; {tests} and {studies} studies).
 """
 
 
@@ -69,10 +71,10 @@ def _page(numbers: dict[str, Any], kills: dict[str, Any], inputs: dict[str, Any]
         (
             "simulated studies",
             _said(intervals.get("studies")),
-            "coverage of the 95 % interval, the farthest from 95 of four settings",
+            "coverage of the 95 % interval, the farthest from 95 of six settings",
             _said(numbers["coverage"], " %"),
         ),
-        ("studies of equal arms", _said(intervals.get("tests")), "false positives of the paired test", positive),
+        ("studies of equal arms", _said(intervals.get("tests")), "false positives of the t test alone", positive),
         ("tests of losses, views, stores, audit, statistics", "", "branches covered", _said(numbers["branch"], " %")),
         ("mutants", _said(numbers["mutants"]), "survivors", _said(numbers["survivors"])),
     ]
@@ -86,7 +88,11 @@ def _page(numbers: dict[str, Any], kills: dict[str, Any], inputs: dict[str, Any]
         groups=_said(intervals.get("groups")),
         coverage=_counts(intervals.get("coverage_by_seeds")),
         fewer=_counts(intervals.get("coverage_of_half_the_pictures")),
+        folded=_counts(intervals.get("coverage_in_folds_by_pictures")),
         positive=_counts(intervals.get("false_positive_by_seeds")),
+        shown=_counts(intervals.get("false_positive_as_shown")),
+        tests=_said(intervals.get("tests")),
+        studies=_said(intervals.get("studies")),
     )
 
 

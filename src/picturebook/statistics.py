@@ -218,11 +218,6 @@ def paired_bootstrap(
     return bootstrap_interval(np.concatenate(differences), clusters=names, weights=weights, level=level, num=num)
 
 
-def wider(first: Interval, second: Interval) -> Interval:
-    """The one of two intervals with the greater width; of equal ones, the first."""
-    return first if first.high - first.low >= second.high - second.low else second
-
-
 def p_of_interval(interval: Interval, *, level: float = 0.95) -> float:
     """Two-sided p-value of "the mean is 0" by an interval, whose half width is taken for that of a normal distribution.
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from simulated_studies import PICTURES, analysed, coverage, false_positives, simulate, truth
+from simulated_studies import PICTURES, analysed, coverage, false_claims, false_positives, simulate, truth
 
 
 @pytest.mark.parametrize("seeds", [5, 8])
@@ -13,6 +13,11 @@ def test_the_interval_of_a_study_holds_the_truth_as_often_as_it_says(seeds: int)
 @pytest.mark.parametrize("seeds", [5, 8])
 def test_the_paired_test_finds_a_difference_between_equals_seldom(seeds: int) -> None:
     assert 2 <= false_positives(400, seeds, seed=seeds) <= 9
+
+
+def test_seeds_that_share_a_folds_pictures_are_not_taken_for_more_than_they_are() -> None:
+    assert 87 <= coverage(100, 8, effect=0.15, seed=1, folds=4) <= 100
+    assert false_claims(100, 8, seed=2, folds=4) <= 9
 
 
 def test_the_truth_is_what_many_studies_say_on_average() -> None:

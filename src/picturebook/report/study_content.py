@@ -71,22 +71,24 @@ class ContrastRow:
     mean: float | None = None
     sd: float | None = None
     low: float | None = None
-    """Lower end of *the* interval: the wider of the two below."""
+    """Lower end of *the* interval: the widest of those below."""
     high: float | None = None
     interval: str = "none"
-    """Which of the two it is: "seeds" or "pictures"; "groups" are pictures drawn by group."""
+    """Which of them it is: "seeds", "folds" or "pictures"; "groups" are pictures drawn by group."""
     seeds_interval: tuple[float, float] | None = None
     """95 % t interval over seeds."""
+    folds_interval: tuple[float, float] | None = None
+    """95 % t interval over the means of folds; None where no seeds share one, or all do."""
     pictures_interval: tuple[float, float] | None = None
     """95 % paired bootstrap over test pictures, or over groups of them, of the mean over seeds."""
     p: float | None = None
-    """The larger of two: paired t over seeds, and what the bootstrap over pictures makes of "the mean is 0"; two-sided."""
+    """The largest: paired t over seeds, over folds, and what the bootstrap over pictures makes of "the mean is 0"; two-sided."""
     p_seeds: float | None = None
     """The first of them."""
     p_holm: float | None = None
     """The same, adjusted for the number of contrasts."""
     p_equivalence: float | None = None
-    """Two one-sided tests at the margin."""
+    """Two one-sided tests at the margin, over seeds and over folds: the larger."""
     correlation: float | None = None
     """Between the pairs' accuracies: what pairing bought."""
     mcnemar: tuple[McNemar, ...] = ()

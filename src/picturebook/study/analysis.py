@@ -1,17 +1,16 @@
-"""From finished cells to the rows of the table: means over seeds, paired differences, two intervals and the wider of them."""
+"""From finished cells to the rows of the table: means over seeds, budgets, paired differences and what may be said of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
-import numpy as np
-
-from picturebook.report.study_content import CLAIM, ArmRow, ContrastRow, McNemar
-from picturebook.statistics import Interval, holm, mcnemar, p_of_interval, paired_bootstrap, paired_t, t_interval, tost, wider
+from picturebook.report.study_content import CLAIM, ArmRow, ContrastRow
+from picturebook.statistics import Interval, holm, t_interval
 from picturebook.study.answers import Answers, read_answers, worst_verdict
 from picturebook.study.budgets import student_budget, teacher_seconds
 from picturebook.study.cells import Cell, Plan
+from picturebook.study.intervals import with_intervals
 from picturebook.study.running import NOT_RUN
 from picturebook.study.verdicts import control_arms, settled
 
@@ -29,10 +28,6 @@ class Arm:
     row: ArmRow
     reasons: tuple[str, ...] = ()
     """Of the row's audit."""
-
-
-_FEW_UNITS = 30
-"""Groups or pictures; under this a bootstrap over them covers less than it says (Efron & Tibshirani 1993, chapter 13)."""
 
 
 def gather(plan: Plan, failed: Mapping[Path, str]) -> dict[str, Arm]:
@@ -165,15 +160,8 @@ def _contrast(a: Arm, b: Arm, margin: float) -> ContrastRow:
     runs = tuple((seed, a.answers[seed].accuracy - b.answers[seed].accuracy) for seed in seeds)
     audit = worst_verdict([a.row.audit, b.row.audit])
     row = ContrastRow(a.name, b.name, runs, audit=audit, marks=_contrast_marks(a, b))
-    if not seeds:
-        return row
-    differences = [difference for _, difference in runs]
-    row = replace(row, mean=mean(differences), sd=_sd(differences))
-    pictures, mcnemars = _over_pictures(a, b, seeds)
-    row = replace(row, marks=(*row.marks, *_interval_marks(a, b, seeds, pictures)))
-    if len(seeds) > 1:
-        row = _over_seeds(row, a, b, seeds, margin)
-    return _with_interval(replace(row, mcnemar=mcnemars), pictures, "groups" if _grouped(a, seeds) else "pictures")
+    pairs = [(a.answers[seed], b.answers[seed]) for seed in seeds]
+    return with_intervals(row, pairs, margin=margin) if pairs else row
 
 
 def _contrast_marks(a: Arm, b: Arm) -> tuple[str, ...]:
@@ -181,62 +169,6 @@ def _contrast_marks(a: Arm, b: Arm) -> tuple[str, ...]:
     ours, theirs = a.row.budget, b.row.budget
     differing = [name.replace("_", " ") for name in ours if name in theirs and ours[name] != theirs[name]]
     return (*marks, *([f"unequal budgets: {', '.join(differing)}"] if differing else []))
-
-
-def _interval_marks(a: Arm, b: Arm, seeds: Sequence[int], pictures: Interval | None) -> list[str]:
-    """What makes the interval say less than it seems to."""
-    if pictures is None:
-        return ["tested on different pictures, or on too few: nothing is drawn over pictures"]
-    marks = []
-    units = len(np.unique(np.concatenate([a.answers[seed].asked.units for seed in seeds])))  # of all folds, as they are drawn
-    if units < _FEW_UNITS:
-        marks.append(f"{units} {'groups of ' if _grouped(a, seeds) else ''}test pictures: an interval over so few is too narrow")
-    if all(np.array_equal(a.answers[seed].right, b.answers[seed].right) for seed in seeds):
-        marks.append("both are right on the same pictures: an interval without width is no proof that they are equal")
-    return marks
-
-
-def _over_seeds(row: ContrastRow, a: Arm, b: Arm, seeds: Sequence[int], margin: float) -> ContrastRow:
-    first, second = ([arm.answers[seed].accuracy for seed in seeds] for arm in (a, b))
-    test = paired_t(first, second)
-    return replace(
-        row,
-        seeds_interval=(test.low, test.high),
-        p=test.p,
-        p_seeds=test.p,
-        correlation=test.correlation,
-        p_equivalence=tost(first, second, margin=margin),
-    )
-
-
-def _over_pictures(a: Arm, b: Arm, seeds: Sequence[int]) -> tuple[Interval | None, tuple[McNemar, ...]]:
-    pairs = [(seed, a.answers[seed], b.answers[seed]) for seed in seeds]
-    if not all(first.same_pictures(second) for _, first, second in pairs):
-        return None, ()
-    tests = [(seed, mcnemar(first.right, second.right)) for seed, first, second in pairs]
-    rows = tuple(McNemar(seed, test.only_a, test.only_b, test.p) for seed, test in tests)
-    clusters = [first.asked.units for _, first, _ in pairs]
-    if len(np.unique(np.concatenate(clusters))) < 2:
-        return None, rows
-    right = [[100.0 * answers.right for answers in arm] for arm in ([pair[1] for pair in pairs], [pair[2] for pair in pairs])]
-    return paired_bootstrap(*right, clusters=clusters), rows
-
-
-def _grouped(arm: Arm, seeds: Sequence[int]) -> bool:
-    return arm.answers[seeds[0]].asked.groups is not None
-
-
-def _with_interval(row: ContrastRow, pictures: Interval | None, drawn: str) -> ContrastRow:
-    """The wider of the two intervals and the larger p are those that are shown: neither seeds nor pictures may be forgotten."""
-    assert row.mean is not None
-    seeds = None if row.seeds_interval is None else Interval(row.mean, *row.seeds_interval)
-    if pictures is not None:
-        p = None if row.p is None else max(row.p, p_of_interval(pictures))
-        row = replace(row, pictures_interval=(pictures.low, pictures.high), p=p)
-    chosen = wider(seeds, pictures) if seeds is not None and pictures is not None else seeds or pictures
-    if chosen is None:
-        return row
-    return replace(row, low=chosen.low, high=chosen.high, interval="seeds" if chosen is seeds else drawn)
 
 
 def _sd(values: Sequence[float]) -> float | None:

@@ -9,9 +9,9 @@ from picturebook.study.tuning import Trial
 
 NOTES = (
     "A seed fixes initialisation, order, views and fold in every arm, so arms are paired by seed.",
-    "The interval is the wider of two 95 % intervals: Student's t over seeds, and a paired bootstrap over test pictures (whole "
-    "groups, where the data have groups) of the mean over seeds.",
-    "p is the larger of the paired t test's and the bootstrap's, Holm's is adjusted for the number of contrasts of 8 seeds or "
+    "The interval is the widest of these 95 % intervals: Student's t over seeds; the same over the means of folds, where seeds "
+    "share them; a paired bootstrap over test pictures (whole groups, where the data have groups) of the mean over seeds.",
+    "p is the largest of the paired t tests' and the bootstrap's, Holm's is adjusted for the number of contrasts of 8 seeds or "
     "more (of all that are measured, where there are none). McNemar's test counts pictures as independent and is secondary.",
     "Equal within the margin: both one-sided tests reject, and the interval lies inside.",
     'Every number is of the last epoch, but for arms that say train.keep = "best": of the best one on validation pictures, and '

@@ -29,9 +29,9 @@ def study_tables(
 
 
 _NOTE = (
-    "Differences in points. The interval is the wider of two: t over seeds, and bootstrap over test pictures (groups, if there\n"
-    "are any). p: the larger of paired t's over seeds and that bootstrap's, Holm over contrasts. p equal: two one-sided tests\n"
-    "at the margin. r: correlation between the pairs. McNemar: smallest and largest p of single seeds, secondary. Last epoch\n"
+    "Differences in points. The interval is the widest of t over seeds, t over folds that seeds share, and bootstrap over test\n"
+    "pictures (groups, if there are any). p: the largest of these three's, Holm over contrasts. p equal: two one-sided tests at\n"
+    "the margin. r: correlation between the pairs. McNemar: smallest and largest p of single seeds, secondary. Last epoch\n"
     '(but for train.keep = "best"), test pictures.'
 )
 
