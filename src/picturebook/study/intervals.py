@@ -43,7 +43,7 @@ def with_intervals(row: ContrastRow, pairs: Sequence[Pair], *, margin: float) ->
 
 
 def _over_seeds(row: ContrastRow, pairs: Sequence[Pair], margin: float) -> ContrastRow:
-    test, p_equal = _tested(pairs, margin)
+    test, p_equal = _tested([[pair] for pair in pairs], margin)
     return replace(
         row,
         seeds_interval=(test.low, test.high),
@@ -67,7 +67,7 @@ def _over_folds(row: ContrastRow, by_fold: Sequence[Sequence[Pair]], margin: flo
     assert row.mean is not None
     assert row.p is not None
     assert row.p_equivalence is not None
-    test, p_equal = _tested_means(by_fold, margin)
+    test, p_equal = _tested(by_fold, margin)
     reach = (test.high - test.low) / 2
     return replace(
         row,
@@ -77,11 +77,7 @@ def _over_folds(row: ContrastRow, by_fold: Sequence[Sequence[Pair]], margin: flo
     )
 
 
-def _tested(pairs: Sequence[Pair], margin: float) -> tuple[PairedTest, float]:
-    return _tested_means([[pair] for pair in pairs], margin)
-
-
-def _tested_means(parts: Sequence[Sequence[Pair]], margin: float) -> tuple[PairedTest, float]:
+def _tested(parts: Sequence[Sequence[Pair]], margin: float) -> tuple[PairedTest, float]:
     """The paired t test and the p-value of equality, over the means of parts."""
     first, second = ([mean(pair[arm].accuracy for pair in part) for part in parts] for arm in (0, 1))
     return paired_t(first, second), tost(first, second, margin=margin)
